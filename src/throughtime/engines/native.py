@@ -1,0 +1,3 @@
+"""The compiled engine for the CPU."""
+
+load_error = "not built yet"

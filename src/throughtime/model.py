@@ -1,0 +1,208 @@
+"""The textbook's network: exactly U, W, b, V, c.
+
+    s_t = σ(U x_t + W s_{t-1} + b)        ŷ_t = softmax(V s_t + c)
+
+Source: Elman (1990), "Finding structure in time".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime import ops
+from throughtime.bptt import Gradients
+from throughtime.notation import (
+    NONLINEARITIES,
+    REDUCTIONS,
+    SHAPES,
+    check_choice,
+    check_finite,
+    check_inputs,
+    check_label_range,
+    check_labels,
+    check_lengths,
+    check_positive,
+    check_shape,
+    check_symbol_range,
+    is_symbols,
+)
+
+INITIAL_STATES = ("zero", "learned")
+INITIALIZATIONS = ("uniform", "orthogonal")
+
+
+class ElmanNetwork(nn.Module):
+    """A recurrent network with a prediction and a loss at every step.
+
+    Args:
+        n: inputs; for integer symbols, the number of symbols (a symbol is a one-hot vector).
+        d: states.
+        k: classes.
+        nonlinearity: σ: "tanh", "relu", "logistic" or "identity".
+        initial_state: "zero", or "learned" for a parameter `s0` [d] (starting at zero). A call may always give its own.
+        initialization: "uniform" draws every parameter from ±1/√d, as torch.nn.RNN and torch.nn.Linear do; "orthogonal"
+            makes W orthogonal besides, so that gradients neither vanish nor explode at the start (Saxe et al., 2014).
+        dtype: of the parameters; float32 where None.
+
+    The parameters are `U` [d, n], `W` [d, d], `b` [d], `V` [k, d], `c` [k]; `num_parameters` counts them. Sequences come as
+    x [B, T, n] in the parameters' dtype or as integer symbols [B, T], labels as y [B, T].
+
+    Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        d: int,
+        k: int,
+        nonlinearity: str = "tanh",
+        *,
+        initial_state: str = "zero",
+        initialization: str = "uniform",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.n, self.d, self.k = check_positive("n", n), check_positive("d", d), check_positive("k", k)
+        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        check_choice("initial_state", initial_state, INITIAL_STATES)
+        check_choice("initialization", initialization, INITIALIZATIONS)
+        self.nonlinearity = nonlinearity
+        self.initialization = initialization
+        for name, letters in SHAPES.items():
+            shape = [getattr(self, letter) for letter in letters]
+            setattr(self, name, nn.Parameter(torch.empty(shape, dtype=dtype)))
+        self.register_parameter("s0", nn.Parameter(torch.empty(d, dtype=dtype)) if initial_state == "learned" else None)
+        self.reset_parameters()
+
+    U: nn.Parameter
+    W: nn.Parameter
+    b: nn.Parameter
+    V: nn.Parameter
+    c: nn.Parameter
+    s0: nn.Parameter | None
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew from PyTorch's random generator."""
+        bound = self.d**-0.5
+        for name in SHAPES:
+            nn.init.uniform_(getattr(self, name), -bound, bound)
+        if self.initialization == "orthogonal":
+            nn.init.orthogonal_(self.W)
+        if self.s0 is not None:
+            nn.init.zeros_(self.s0)
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, return_state: bool = False
+    ) -> Any:
+        """The logits z [B, T, k] of sequences x.
+
+        Args:
+            x: [B, T, n] float, or integer symbols [B, T].
+            lengths: [B], each in 1..T; later steps are padding, which is never read and whose logits are V·0 + c.
+            s0: initial states [B, d]; the network's own where None.
+            return_state: also return the final states [B, d].
+        """
+        x, lengths, s0 = self._checked(x, lengths, s0)
+        states, final = ops.recurrence(x, self.U, self.W, self.b, s0, lengths, self.nonlinearity)
+        z = (states @ self.V.T + self.c).transpose(0, 1)
+        return (z, final) if return_state else z
+
+    def loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        lengths: Tensor | None = None,
+        reduction: str = "sequence",
+        *,
+        s0: Tensor | None = None,
+        return_state: bool = False,
+    ) -> Any:
+        """The cross-entropy loss, a differentiable scalar in nats.
+
+        Args:
+            x, lengths, s0: as in `forward`.
+            y: labels [B, T] in 0..k−1; a step labelled −100 has no loss.
+            reduction: "sequence": summed over the steps of an instance, averaged over the B instances; "token": averaged over
+                the steps that count.
+            return_state: also return the final states [B, d], cut from the gradient: what truncated BPTT carries on.
+        """
+        arguments = self._step_arguments(x, y, lengths, s0, reduction)
+        value, final = ops.elman_loss(*arguments)
+        return (value, final) if return_state else value
+
+    def initial_state(self, B: int) -> Tensor:
+        """The state [B, d] that `B` sequences start from: zero, or the learned `s0`."""
+        return self.W.new_zeros(B, self.d) if self.s0 is None else self.s0.expand(B, self.d)
+
+    @property
+    def num_parameters(self) -> int:
+        """d·n + d·d + k·d + d + k, and d more for a learned initial state."""
+        return sum(p.numel() for p in self.parameters())
+
+    def describe(self) -> str:
+        """A table of the parameters: shape by formula and in numbers, and count, with their sum."""
+        rows = [
+            (name, " × ".join(letters), " × ".join(str(getattr(self, i)) for i in letters), getattr(self, name).numel())
+            for name, letters in (SHAPES if self.s0 is None else {**SHAPES, "s0": ("d",)}).items()
+        ]
+        formula = " + ".join("·".join(r[1].split(" × ")) for r in rows)
+        table = [("", "shape", "", "parameters"), *((a, b, c, f"{n:,}") for a, b, c, n in rows)]
+        widths = [max(len(row[i]) for row in table) for i in range(4)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {n:>{widths[3]}}" for a, b, c, n in table]
+        return "\n".join([*(line.rstrip() for line in lines), f"{formula} = {self.num_parameters:,}"])
+
+    def extra_repr(self) -> str:
+        return f"n={self.n}, d={self.d}, k={self.k}, nonlinearity={self.nonlinearity!r}"
+
+    def _checked(self, x: Tensor, lengths: Any, s0: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The arguments of the operator: x with time first, lengths, initial states."""
+        B, T = check_inputs(x, self.n, self.W.dtype)
+        lengths = check_lengths(lengths, B, T)
+        if not torch.compiler.is_compiling():
+            if is_symbols(x):
+                check_symbol_range(x, self.n, lengths)
+            else:
+                check_finite(x, lengths)
+        if s0 is not None:
+            check_shape("s0", s0, ("B", "d"), (B, self.d))
+        elif self.s0 is not None:
+            s0 = self.initial_state(B)
+        return x.transpose(0, 1), lengths, s0
+
+    def _step_arguments(self, x: Tensor, y: Tensor, lengths: Any, s0: Tensor | None, reduction: str) -> tuple:
+        check_choice("reduction", reduction, REDUCTIONS)
+        x_first, lengths, s0 = self._checked(x, lengths, s0)
+        T, B = x_first.shape[:2]
+        y = check_labels(y, B, T)
+        if not torch.compiler.is_compiling():
+            check_label_range(y, self.k, lengths)
+        parameters = (self.U, self.W, self.b, self.V, self.c)
+        return x_first, y.T, *parameters, s0, lengths, self.nonlinearity, reduction
+
+
+def bptt(
+    net: ElmanNetwork,
+    x: Tensor,
+    y: Tensor,
+    lengths: Tensor | None = None,
+    reduction: str = "sequence",
+    *,
+    s0: Tensor | None = None,
+) -> tuple[Tensor, Gradients]:
+    """The loss and its gradients by the formulas of backpropagation through time, without autograd.
+
+    Args: as in `ElmanNetwork.loss`.
+
+    Returns:
+        The loss (scalar) and `Gradients` with .U, .W, .b, .V, .c, .s0 [B, d], and .x [B, T, n] (None for symbols). The gradient
+        of a learned initial state is the sum of .s0 over the instances.
+
+    Source: Werbos (1990), "Backpropagation through time: what it does and how to do it".
+    """
+    arguments = net._step_arguments(x, y, lengths, s0, reduction)
+    loss, _, grads = ops.elman_gradients(*arguments, needs=(not is_symbols(x), True))
+    assert grads is not None
+    return loss, grads._replace(x=None if grads.x is None else grads.x.transpose(0, 1))

@@ -1,0 +1,156 @@
+"""The notation of the library and every check of a public argument.
+
+    B   instances (sequences)      x_t [n]   input of step t             U [d, n]   input to state
+    T   steps                      a_t [d]   pre-activation              W [d, d]   state to state
+    n   inputs                     s_t [d]   state σ(a_t)                b [d]      bias of the state
+    d   states                     z_t [k]   logits V s_t + c            V [k, d]   state to output
+    k   classes                    ŷ_t [k]   softmax(z_t)                c [k]      bias of the output
+
+Every check raises `ValueError` (a wrong value or shape) or `TypeError` (a wrong kind of object or dtype) with one line that
+names the argument, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
+REDUCTIONS = ("sequence", "token")
+IGNORED = -100
+"""The label of a step that has no loss, as in `torch.nn.functional.cross_entropy`."""
+
+SHAPES = {"U": ("d", "n"), "W": ("d", "d"), "V": ("k", "d"), "b": ("d",), "c": ("k",)}
+"""The parameters of an Elman network in the order of the formula d·n + d·d + k·d + d + k."""
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a `value` that is not one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}")
+
+
+def check_positive(name: str, value: Any) -> int:
+    """Return `value` if it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a whole number, found {value!r} of type {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, found {value}")
+    return value
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def check_shape(name: str, tensor: Any, letters: Sequence[str], expected: Sequence[int | None]) -> None:
+    """Refuse anything but a tensor of shape `expected`; None stands for any size, `letters` names the axes in the message."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
+    if len(expected) == tensor.dim() and all(e is None or e == f for e, f in zip(expected, tensor.shape, strict=True)):
+        return
+    named = ", ".join(a if e is None else f"{a}={e}" for a, e in zip(letters, expected, strict=True))
+    raise ValueError(f"{name}: expected shape [{named}], found {_shape(tensor.shape)}")
+
+
+def is_symbols(x: Tensor) -> bool:
+    """Whether `x` holds integer symbols (one-hot vectors by their index) rather than float vectors."""
+    return x.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+
+
+def check_inputs(x: Any, n: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Check inputs [B, T, n] of `dtype`, or integer symbols [B, T] in 0..n−1 (their range is checked where they are read).
+
+    Returns (B, T).
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: expected a tensor, found {type(x).__name__}")
+    if is_symbols(x):
+        check_shape("x (integer symbols)", x, ("B", "T"), (None, None))
+    else:
+        if x.dtype != dtype:
+            raise TypeError(f"x: expected {dtype} like the parameters, or integer symbols, found {x.dtype}")
+        check_shape("x", x, ("B", "T", "n"), (None, None, n))
+    B, T = x.shape[:2]
+    if B == 0 or T == 0:
+        raise ValueError(f"x: expected at least one instance and one step, found shape {_shape(x.shape)}")
+    return B, T
+
+
+def check_lengths(lengths: Any, B: int, T: int) -> Tensor | None:
+    """Return `lengths` as an int64 tensor [B] on the CPU, each in 1..T; None where every row is whole."""
+    if lengths is None:
+        return None
+    lengths = torch.as_tensor(lengths)
+    if lengths.dtype != torch.int64:
+        if lengths.is_floating_point() or lengths.dtype == torch.bool:
+            raise TypeError(f"lengths: expected whole numbers, found {lengths.dtype}")
+        lengths = lengths.long()
+    if lengths.device.type != "cpu":
+        lengths = lengths.cpu()
+    if lengths.shape != (B,):
+        raise ValueError(f"lengths: expected shape [B={B}], found {_shape(lengths.shape)}")
+    low, high = (v.item() for v in lengths.aminmax())
+    if low < 1 or high > T:
+        row = int(((lengths < 1) | (lengths > T)).nonzero()[0])
+        raise ValueError(f"lengths: expected 1 to T={T} steps, found {int(lengths[row])} in row {row}")
+    return None if low == T else lengths
+
+
+def check_labels(y: Any, B: int, T: int) -> Tensor:
+    """Return labels `y` as int64 [B, T] (their range is checked by `check_label_range`)."""
+    check_shape("y", y, ("B", "T"), (B, T))
+    if y.dtype != torch.int64:
+        if not is_symbols(y):
+            raise TypeError(f"y: expected integer labels, found {y.dtype}")
+        y = y.long()
+    return y
+
+
+def check_label_range(y: Tensor, k: int, lengths: Tensor | None) -> None:
+    """Refuse a label outside 0..k−1 that is not −100, in the steps that `lengths` leaves; y [B, T]."""
+    _check_range("y: label", y, k, lengths, ignored=IGNORED)
+
+
+def check_symbol_range(x: Tensor, n: int, lengths: Tensor | None) -> None:
+    """Refuse a symbol outside 0..n−1 in the steps that `lengths` leaves; x [B, T]."""
+    _check_range("x: symbol", x, n, lengths, ignored=None)
+
+
+def _check_range(what: str, values: Tensor, size: int, lengths: Tensor | None, ignored: int | None) -> None:
+    low, high = (int(v) for v in values.aminmax())
+    if low >= 0 and high < size:
+        return
+    bad = (values < 0) | (values >= size)
+    if ignored is not None:
+        bad &= values != ignored
+    bad &= real_steps(values.shape[1], lengths, values.device)
+    if bad.any():
+        row, step = (int(i) for i in bad.nonzero()[0])
+        allowed = f"0 to {size - 1}" + ("" if ignored is None else f" (or {ignored}, ignored)")
+        raise ValueError(f"{what} in row {row}, step {step}: expected {allowed}, found {int(values[row, step])}")
+
+
+def check_finite(x: Tensor, lengths: Tensor | None) -> None:
+    """Refuse NaN or infinity in the steps of x [B, T, n] that `lengths` leaves; padding may hold anything.
+
+    The sum of all elements answers the common case in one pass; only when it is not finite is each element looked at.
+    """
+    if torch.isfinite(x.detach().sum()):
+        return
+    bad = ~torch.isfinite(x) & real_steps(x.shape[1], lengths, x.device).unsqueeze(-1)
+    if bad.any():
+        row, step, i = (int(j) for j in bad.nonzero()[0])
+        raise ValueError(
+            f"x in row {row}, step {step}, input {i}: expected a finite number, found {x[row, step, i].item()}"
+        )
+
+
+def real_steps(T: int, lengths: Tensor | None, device: torch.device) -> Tensor:
+    """Which steps are not padding: bool [B, T], or [1, T] all true without `lengths`."""
+    if lengths is None:
+        return torch.ones(1, T, dtype=torch.bool, device=device)
+    return torch.arange(T, device=device) < lengths.to(device).unsqueeze(1)

@@ -1,0 +1,338 @@
+"""The one operator of the library: the recurrence over time, dispatched to an engine and known to PyTorch.
+
+    throughtime::recurrence            x, U, W, b, s_0 -> all states and the final ones
+    throughtime::recurrence_backward   ∂L/∂states, ∂L/∂final -> ∂L/∂x, ∂L/∂U, ∂L/∂W, ∂L/∂b, ∂L/∂s_0
+
+Both have a schema, shape functions, derivatives and an autocast rule (float32). The derivative of the second is taken through
+the reference engine, so that second and higher derivatives are exact under every engine. `elman_loss` is the fused learning
+step of an Elman network on the same engines: the loss and all gradients in one call.
+
+Layout (time first): x [T, B, n] or symbols [T, B]; states, δ [T, B, d]; s0, final [B, d]; lengths int64 [B] or None.
+Public arguments are checked by the callers (see `notation`), not here.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from throughtime import bptt, loss
+from throughtime.engines import native, reference
+from throughtime.notation import check_choice
+
+# --- the choice of engine ------------------------------------------------------------------------------------------
+
+ENGINES = ("auto", "native", "reference")
+_chosen = "auto"
+_told_missing = False
+
+
+def set_engine(name: str) -> None:
+    """Choose who runs the recurrence: "native" (CPU, float32 and float64), "reference" (anything), or "auto".
+
+    "auto" is native for float32 and float64 tensors on the CPU, and the reference for the rest.
+
+    Raises: ValueError for another name; RuntimeError for "native" where the compiled module is missing.
+    """
+    global _chosen
+    check_choice("engine", name, ENGINES)
+    if name == "native" and native.load_error is not None:
+        raise RuntimeError(_missing())
+    _chosen = name
+
+
+def get_engine() -> str:
+    """The engine chosen with `set_engine`: "auto", "native" or "reference"."""
+    return _chosen
+
+
+@contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Use an engine within a `with` block: `with tt.engine("reference"): …`."""
+    before = get_engine()
+    set_engine(name)
+    try:
+        yield
+    finally:
+        set_engine(before)
+
+
+def _missing() -> str:
+    return (
+        f"the compiled engine is missing ({native.load_error}); "
+        "install a C++ compiler and reinstall throughtime to get it: pip install --force-reinstall --no-deps throughtime"
+    )
+
+
+def engine_for(W: Tensor) -> ModuleType:
+    """The engine module that runs a recurrence with these weights. Warns once where "auto" has to do without native."""
+    global _told_missing
+    if _chosen == "reference":
+        return reference
+    suits = W.device.type == "cpu" and W.dtype in (torch.float32, torch.float64)
+    if suits and native.load_error is None:
+        return native
+    if _chosen == "native":
+        raise RuntimeError(f'engine "native": expected float32 or float64 on the CPU, found {W.dtype} on {W.device}')
+    if suits:
+        if os.environ.get("THROUGHTIME_REQUIRE_NATIVE") == "1":
+            raise RuntimeError(_missing())
+        if not _told_missing:
+            _told_missing = True
+            warnings.warn(f"using the slow reference engine: {_missing()}", RuntimeWarning, stacklevel=3)
+    return reference
+
+
+# --- the operator --------------------------------------------------------------------------------------------------
+
+_library = torch.library.Library("throughtime", "DEF")
+_library.define(
+    "recurrence(Tensor x, Tensor U, Tensor W, Tensor? b, Tensor? s0, Tensor? lengths, str nonlinearity, bool reverse)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    "recurrence_backward(Tensor? dstates, Tensor? dfinal, Tensor states, Tensor x, Tensor U, Tensor W, Tensor? s0,"
+    " Tensor? lengths, str nonlinearity, bool reverse, bool[] needs) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_recurrence = torch.ops.throughtime.recurrence.default
+_recurrence_backward = torch.ops.throughtime.recurrence_backward.default
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
+def recurrence(
+    x: Tensor,
+    U: Tensor,
+    W: Tensor,
+    b: Tensor | None = None,
+    s0: Tensor | None = None,
+    lengths: Tensor | None = None,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """s_t = σ(U x_t + W s_{t-1} + b) over all steps; differentiable any number of times.
+
+    Args:
+        x: [T, B, n] float, or integer symbols [T, B] in 0..n−1 (each a one-hot vector).
+        U, W, b: [d, n], [d, d], [d] (or None).
+        s0: [B, d], or None for zero.
+        lengths: int64 [B] in 1..T, or None. Later steps are padding: their states are zero and x is not read there.
+        nonlinearity: "tanh", "relu", "logistic" or "identity".
+        reverse: walk each row from its last step to its first.
+
+    Returns:
+        states [T, B, d] and the final state of each row [B, d].
+    """
+    return _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+
+
+def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
+    return engine_for(W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+
+
+def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+    found = _gradients(engine_for(W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+    return tuple(W.new_empty(0) if g is None else g for g in found)  # a schema has no optional outputs
+
+
+def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+    """(∂x, ∂U, ∂W, ∂b, ∂s_0), None where `needs` says no: δ from the engine, then its contraction."""
+    if hasattr(engine, "gradients"):  # native fuses the two, so that δ stays in the cache
+        return engine.gradients(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+    delta, ds0 = engine.backward(dstates, dfinal, states, W, lengths, nonlinearity, reverse)
+    needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
+    return (
+        delta @ U if needs_x else None,
+        bptt.input_gradient(delta, x, lengths, U.shape[1]) if needs_U else None,
+        bptt.recurrent_gradient(delta, bptt.previous_states(states, s0, lengths, reverse)) if needs_W else None,
+        bptt.bias_gradient(delta) if needs_b else None,
+        ds0 if needs_s0 else None,
+    )
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
+        with _below_autograd():
+            states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+        ctx.save_for_backward(x, U, W, s0, lengths, states)
+        ctx.options = nonlinearity, reverse
+        ctx.set_materialize_grads(False)
+        return states, final
+
+    @staticmethod
+    def backward(ctx, dstates, dfinal):
+        x, U, W, s0, lengths, states = ctx.saved_tensors
+        needs = list(ctx.needs_input_grad[:5])
+        found = _recurrence_backward(dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs)
+        return *(g if need else None for g, need in zip(found, needs, strict=True)), None, None, None
+
+
+class _RecurrenceBackward(torch.autograd.Function):
+    """The derivative of the backward sweep: autograd through the reference's formulas for it."""
+
+    @staticmethod
+    def forward(ctx, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+        with _below_autograd():
+            found = _recurrence_backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+        ctx.save_for_backward(dstates, dfinal, states, x, U, W, s0, lengths)
+        ctx.options = nonlinearity, reverse, needs
+        return found
+
+    @staticmethod
+    def backward(ctx, *upstream):
+        *inputs, lengths = ctx.saved_tensors
+        needed = [i for i, need in enumerate(ctx.needs_input_grad[:7]) if need]
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # A graph of its own for the first derivatives; with create_graph the saved tensors' history is kept.
+            if not create_graph:
+                inputs = [
+                    t.detach().requires_grad_(i in needed) if t is not None else None for i, t in enumerate(inputs)
+                ]
+            found = _gradients(reference, *inputs, lengths, *ctx.options)
+            pairs = [(g, up) for g, up in zip(found, upstream, strict=True) if g is not None and g.requires_grad]
+            by_input = torch.autograd.grad(
+                [g for g, _ in pairs],
+                [inputs[i] for i in needed],  # type: ignore[arg-type]
+                [up for _, up in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        grads: list[Tensor | None] = [None] * 11
+        for i, g in zip(needed, by_input, strict=True):
+            grads[i] = g
+        return tuple(grads)
+
+
+def _shapes(x, U, W, b, s0, lengths, nonlinearity, reverse):
+    T, B = x.shape[:2]
+    return U.new_empty(T, B, W.shape[0]), U.new_empty(B, W.shape[0])
+
+
+def _backward_shapes(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+    T, B, d = states.shape
+    shapes = ((T, B, U.shape[1]), U.shape, W.shape, (d,), (B, d))
+    return tuple(W.new_empty(shape if need else (0,)) for shape, need in zip(shapes, needs, strict=True))
+
+
+_library.impl("recurrence", _forward, "CompositeExplicitAutograd")
+_library.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
+_library.impl("recurrence", lambda *args: _Recurrence.apply(*args), "Autograd")
+_library.impl("recurrence_backward", lambda *args: _RecurrenceBackward.apply(*args), "Autograd")
+torch.library.register_fake("throughtime::recurrence", _shapes, lib=_library)
+torch.library.register_fake("throughtime::recurrence_backward", _backward_shapes, lib=_library)
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("throughtime::recurrence", _device, torch.float32, lib=_library)
+
+
+# --- the learning step of an Elman network -------------------------------------------------------------------------
+
+
+def elman_loss(
+    x: Tensor,
+    y: Tensor,
+    U: Tensor,
+    W: Tensor,
+    b: Tensor,
+    V: Tensor,
+    c: Tensor,
+    s0: Tensor | None = None,
+    lengths: Tensor | None = None,
+    nonlinearity: str = "tanh",
+    reduction: str = "sequence",
+) -> tuple[Tensor, Tensor]:
+    """The loss of an Elman network (differentiable scalar) and its final states [B, d] (detached, to be carried on).
+
+    Args:
+        x, U, W, b, s0, lengths, nonlinearity: as in `recurrence`.
+        y: [T, B] int64 labels in 0..k−1; −100 is ignored.
+        V, c: [k, d], [k].
+        reduction: "sequence" or "token" (see `loss`).
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
+        return value, final.detach()
+    return _ElmanLoss.apply(x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction)  # type: ignore[no-any-return]
+
+
+def elman_gradients(
+    x: Tensor,
+    y: Tensor,
+    U: Tensor,
+    W: Tensor,
+    b: Tensor,
+    V: Tensor,
+    c: Tensor,
+    s0: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reduction: str,
+    needs: tuple[bool, bool] = (False, False),
+    gradients: bool = True,
+) -> tuple[Tensor, Tensor, bptt.Gradients | None]:
+    """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0."""
+    run = engine_for(W)
+    with torch.no_grad():
+        if hasattr(run, "learning_step"):
+            value, final, *found = run.learning_step(
+                x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients
+            )
+            if not gradients:
+                return value.to(W.dtype), final, None
+            dU, dW, db, dV, dc, dx, ds0 = found
+            return value.to(W.dtype), final, bptt.Gradients(dU, dW, db, dV, dc, dx, ds0)
+        states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
+        y = loss.counted_labels(y, lengths)
+        norm = loss.normalizer(y, reduction)
+        z = states @ V.T + c
+        value = (loss.step_losses(z, y).sum(dtype=torch.float64) / norm).to(W.dtype)
+        if not gradients:
+            return value, final, None
+        e = loss.errors(z, y) / norm
+        needed = [needs[0], True, True, True, needs[1]]
+        dx, dU, dW, db, ds0 = _gradients(run, e @ V, None, states, x, U, W, s0, lengths, nonlinearity, False, needed)
+        dV, dc = bptt.recurrent_gradient(e, states), bptt.bias_gradient(e)
+        return value, final, bptt.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
+
+
+def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):
+    """The same loss from differentiable parts: what `torch.compile`, `torch.func` and second derivatives see."""
+    states, final = recurrence(x, U, W, b, s0, lengths, nonlinearity)
+    return loss.cross_entropy(states @ V.T + c, y, lengths, reduction), final
+
+
+class _ElmanLoss(torch.autograd.Function):
+    """Computes the gradients together with the loss, then scales them by what comes from above."""
+
+    @staticmethod
+    def forward(ctx, x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction):
+        needed = ctx.needs_input_grad
+        value, final, found = elman_gradients(
+            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, (needed[0], needed[6]), any(needed)
+        )
+        ctx.save_for_backward(x, U, W, b, V, c, s0, y, lengths)
+        ctx.options = nonlinearity, reduction
+        if found is not None:
+            ctx.found = (found.x, found.U, found.W, found.b, found.V, found.c, found.s0)
+        ctx.mark_non_differentiable(final)
+        return value, final
+
+    @staticmethod
+    def backward(ctx, dvalue, _):
+        needed = ctx.needs_input_grad[:7]
+        if not torch.is_grad_enabled():
+            wanted = [g for g, need in zip(ctx.found, needed, strict=True) if need]
+            scaled = iter(torch._foreach_mul(wanted, dvalue.item()))  # type: ignore[attr-defined]
+            return *(next(scaled) if need else None for need in needed), None, None, None, None
+        # create_graph=True: the gradients themselves will be differentiated, so they are computed by differentiable parts.
+        x, U, W, b, V, c, s0, y, lengths = ctx.saved_tensors
+        inputs = [t for t, need in zip((x, U, W, b, V, c, s0), needed, strict=True) if need]
+        value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
+        found = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=True))
+        return *(next(found) if need else None for need in needed), None, None, None, None
