@@ -1,0 +1,58 @@
+"""A data set: up to three parts of sequences, and the encoding that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from throughtime.data.encoding import Encoding
+from throughtime.data.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sequences to train on, and those held out.
+
+    Attributes:
+        name: what to call it.
+        encoding: task, names of inputs and outputs, scaling.
+        train: the part that the encoding was made from.
+        valid: the part that tells when to stop; None: there is none.
+        test: the part that is looked at once; None: there is none.
+
+    Raises:
+        ValueError: a symbol, label or number of features that does not fit the encoding.
+    """
+
+    name: str
+    encoding: Encoding
+    train: Sequences
+    valid: Sequences | None = None
+    test: Sequences | None = None
+
+    def __post_init__(self) -> None:
+        for part, sequences in self.parts.items():
+            if sequences.symbolic != (self.encoding.vocabulary is not None):
+                expected, found = ("symbols", "features") if sequences.x.ndim == 2 else ("features", "symbols")
+                raise ValueError(f"{part}.x: expected {expected}, found {found}")
+            sequences.check_range(self.n, self.k, part)
+
+    @property
+    def parts(self) -> dict[str, Sequences]:
+        """The parts there are, by name, in the order train, valid, test."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def task(self) -> str:
+        """tag, classify, lm or forecast."""
+        return self.encoding.task
+
+    @property
+    def n(self) -> int:
+        """Number of inputs: symbols or features."""
+        return self.encoding.n
+
+    @property
+    def k(self) -> int:
+        """Number of outputs: classes, or values to forecast."""
+        return self.encoding.k

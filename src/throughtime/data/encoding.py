@@ -1,0 +1,130 @@
+"""What turns raw sequences into numbers; stored with a model, so that it reads new sequences the way it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from throughtime.data.vocabulary import Vocabulary
+
+TASKS = ("tag", "classify", "lm", "forecast")
+JSON_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Columns to mean 0 and standard deviation 1: (x − mean) / scale, with the mean and scale of the training part.
+
+    Attributes:
+        mean, scale: one float per column; a column that never changes has the scale 1.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> Standardizer:
+        """From float [N, columns]; NaN (a missing value) counts nowhere. A column without any value is left as it is."""
+        known = ~np.isnan(values)
+        count = np.maximum(known.sum(0), 1)
+        mean = np.where(known, values, 0.0).sum(0, dtype=np.float64) / count
+        scale = np.sqrt(np.square(np.where(known, values - mean, 0.0)).sum(0, dtype=np.float64) / count)
+        # The rounding of the mean makes a constant column's scale a few ulp of its size instead of 0.
+        constant = scale <= 8 * np.finfo(values.dtype).eps * np.abs(mean)
+        return cls(tuple(mean.tolist()), tuple(np.where(constant, 1.0, scale).tolist()))
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """float [N, columns] to the same shape and dtype."""
+        return ((values - np.asarray(self.mean)) / np.asarray(self.scale)).astype(values.dtype)
+
+    def invert(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `apply`, to rounding."""
+        return (values * np.asarray(self.scale) + np.asarray(self.mean)).astype(values.dtype)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The names behind the numbers: of the n inputs and the k outputs.
+
+    Attributes:
+        task: "tag" (a label per step), "classify" (a label per sequence), "lm" (the next symbol) or "forecast" (the next
+            values).
+        labels: the names of the k outputs: classes, symbols (lm), or series (forecast).
+        vocabulary: of the input symbols; None: the inputs are features.
+        features: the names of the n input columns; None: the inputs are symbols.
+        input_scale, target_scale: how the features, and the values to forecast, were standardised; None: they were not.
+
+    Raises:
+        ValueError: an unknown task, no label or one that occurs twice, or not exactly one of vocabulary and features.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    vocabulary: Vocabulary | None = None
+    features: tuple[str, ...] | None = None
+    input_scale: Standardizer | None = None
+    target_scale: Standardizer | None = None
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task: expected one of {', '.join(TASKS)}, found {self.task!r}")
+        if (self.vocabulary is None) == (self.features is None):
+            found = "neither" if self.vocabulary is None else "both"
+            raise ValueError(f"encoding: expected a vocabulary or the names of features, found {found}")
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels: expected at least one, no two alike, found {list(self.labels)}")
+
+    @property
+    def n(self) -> int:
+        """Number of inputs: symbols or features."""
+        return len(self.vocabulary if self.vocabulary is not None else self.features or ())
+
+    @property
+    def k(self) -> int:
+        """Number of outputs: classes, or values to forecast."""
+        return len(self.labels)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `json.dump`; `from_json` is its inverse."""
+        return {
+            "version": JSON_VERSION,
+            "task": self.task,
+            "labels": list(self.labels),
+            "vocabulary": None if self.vocabulary is None else self.vocabulary.to_json(),
+            "features": None if self.features is None else list(self.features),
+            "input_scale": _scale_to_json(self.input_scale),
+            "target_scale": _scale_to_json(self.target_scale),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+        """The encoding that `to_json` described.
+
+        Raises:
+            ValueError: not such a dictionary, or one of another version.
+        """
+        if not isinstance(data, Mapping) or data.get("version") != JSON_VERSION:
+            found = data.get("version") if isinstance(data, Mapping) else type(data).__name__
+            raise ValueError(f"encoding: expected an object of version {JSON_VERSION}, found {found!r}")
+        try:
+            return cls(
+                task=data["task"],
+                labels=tuple(data["labels"]),
+                vocabulary=None if data["vocabulary"] is None else Vocabulary.from_json(data["vocabulary"]),
+                features=None if data["features"] is None else tuple(data["features"]),
+                input_scale=_scale_from_json(data["input_scale"]),
+                target_scale=_scale_from_json(data["target_scale"]),
+            )
+        except KeyError as missing:
+            raise ValueError(f"encoding: expected the key {missing}, found {sorted(data)}") from None
+
+
+def _scale_to_json(scale: Standardizer | None) -> dict[str, list[float]] | None:
+    return None if scale is None else {"mean": list(scale.mean), "scale": list(scale.scale)}
+
+
+def _scale_from_json(data: Mapping[str, Any] | None) -> Standardizer | None:
+    return None if data is None else Standardizer(tuple(data["mean"]), tuple(data["scale"]))
