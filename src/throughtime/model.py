@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import ops
-from throughtime.bptt import Gradients
+from throughtime.contraction import Gradients
 from throughtime.notation import (
     NONLINEARITIES,
     REDUCTIONS,

@@ -22,7 +22,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from throughtime import bptt, loss
+from throughtime import contraction, loss
 from throughtime.engines import native, reference
 from throughtime.notation import check_choice
 
@@ -128,7 +128,19 @@ def recurrence(
     Returns:
         states [T, B, d] and the final state of each row [B, d].
     """
+    if _unwatched() and not torch._C._is_any_autocast_enabled():
+        return _Recurrence.apply(x, U, W, b, s0, lengths, nonlinearity, reverse)  # type: ignore[no-any-return]
     return _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+
+
+def _unwatched() -> bool:
+    """Whether no tracer, transform or mode has to see the operator, so that its two trips through PyTorch's dispatcher (half of
+    what a small call costs) can be saved: the same functions are then called at once."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+    )
 
 
 def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
@@ -148,9 +160,11 @@ def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlineari
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     return (
         delta @ U if needs_x else None,
-        bptt.input_gradient(delta, x, lengths, U.shape[1]) if needs_U else None,
-        bptt.recurrent_gradient(delta, bptt.previous_states(states, s0, lengths, reverse)) if needs_W else None,
-        bptt.bias_gradient(delta) if needs_b else None,
+        contraction.input_gradient(delta, x, lengths, U.shape[1]) if needs_U else None,
+        contraction.recurrent_gradient(delta, contraction.previous_states(states, s0, lengths, reverse))
+        if needs_W
+        else None,
+        contraction.bias_gradient(delta) if needs_b else None,
         ds0 if needs_s0 else None,
     )
 
@@ -158,8 +172,12 @@ def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlineari
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
-        with _below_autograd():
-            states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+        arguments = x, U, W, b, s0, lengths, nonlinearity, reverse
+        if _unwatched():
+            states, final = _forward(*arguments)
+        else:
+            with _below_autograd():
+                states, final = _recurrence(*arguments)
         ctx.save_for_backward(x, U, W, s0, lengths, states)
         ctx.options = nonlinearity, reverse
         ctx.set_materialize_grads(False)
@@ -169,7 +187,8 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, dstates, dfinal):
         x, U, W, s0, lengths, states = ctx.saved_tensors
         needs = list(ctx.needs_input_grad[:5])
-        found = _recurrence_backward(dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs)
+        run = _backward if _unwatched() and not torch.is_grad_enabled() else _recurrence_backward
+        found = run(dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs)
         return *(g if need else None for g, need in zip(found, needs, strict=True)), None, None, None
 
 
@@ -275,7 +294,7 @@ def elman_gradients(
     reduction: str,
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
-) -> tuple[Tensor, Tensor, bptt.Gradients | None]:
+) -> tuple[Tensor, Tensor, contraction.Gradients | None]:
     """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0."""
     run = engine_for(W)
     with torch.no_grad():
@@ -286,7 +305,7 @@ def elman_gradients(
             if not gradients:
                 return value.to(W.dtype), final, None
             dU, dW, db, dV, dc, dx, ds0 = found
-            return value.to(W.dtype), final, bptt.Gradients(dU, dW, db, dV, dc, dx, ds0)
+            return value.to(W.dtype), final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)
         states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
         y = loss.counted_labels(y, lengths)
         norm = loss.normalizer(y, reduction)
@@ -297,8 +316,8 @@ def elman_gradients(
         e = loss.errors(z, y) / norm
         needed = [needs[0], True, True, True, needs[1]]
         dx, dU, dW, db, ds0 = _gradients(run, e @ V, None, states, x, U, W, s0, lengths, nonlinearity, False, needed)
-        dV, dc = bptt.recurrent_gradient(e, states), bptt.bias_gradient(e)
-        return value, final, bptt.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
+        dV, dc = contraction.recurrent_gradient(e, states), contraction.bias_gradient(e)
+        return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
 
 
 def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,6 +54,11 @@ class Batch:
     lengths: torch.Tensor
     fresh: torch.Tensor
     lanes: torch.Tensor
+
+    def to(self, dtype: torch.dtype) -> Batch:
+        """The batch with its features and values in `dtype`; symbols and labels stay integers."""
+        x, y = (t.to(dtype) if t is not None and t.is_floating_point() else t for t in (self.x, self.y))
+        return replace(self, x=x, y=y)
 
 
 def schedule(

@@ -39,17 +39,20 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence. Returns the states [T, B, d] and each row's final state [B, d]."""
     T, B = x.shape[:2]
+    real = _real_steps(T, lengths, U.device)
+    inputs = _input_part(x, U, real)
+    if b is not None:
+        inputs = inputs + b
     s = U.new_zeros(B, W.shape[0]) if s0 is None else s0
     states: list[Tensor] = [s] * T
     for t in _order(T, reverse):
-        real = _real(t, lengths, s)
-        a = _input_part(x[t], U, real) + s @ W.T
-        if b is not None:
-            a = a + b
-        s_t = SIGMA[nonlinearity](a)
-        states[t] = s_t.where(real, 0.0)
-        s = s_t.where(real, s)  # a finished (or not yet begun) row keeps its state
-    return torch.stack(states), s if T else s.clone()
+        s_t = SIGMA[nonlinearity](inputs[t] + s @ W.T)
+        if real is None:
+            states[t] = s = s_t
+        else:  # a finished (or not yet begun) row keeps its state
+            states[t] = s_t.where(real[t], 0.0)
+            s = s_t.where(real[t], s)
+    return torch.stack(states), s.clone()
 
 
 def backward(
@@ -63,18 +66,22 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Walk the steps in the opposite order. Returns δ [T, B, d] and ∂L/∂s_0 [B, d].
 
-    `dstates` [T, B, d] is what each loss sends to the state of its own step, `dfinal` [B, d] what reaches the final state from
-    outside; None stands for zero.
+    `dstates` [T, B, d] is what each loss sends to the state of its own step, `dfinal` [B, d] what reaches the final state
+    from outside; None stands for zero.
     """
     T = states.shape[0]
+    real = _real_steps(T, lengths, W.device)
+    slopes = SIGMA_PRIME[nonlinearity](states)
     ds = torch.zeros_like(states[0]) if dfinal is None else dfinal
     delta: list[Tensor] = [ds] * T
     for t in _order(T, not reverse):
-        real = _real(t, lengths, ds)
-        reaching = ds if dstates is None else ds + dstates[t].where(real, 0.0)
-        delta_t = (SIGMA_PRIME[nonlinearity](states[t]) * reaching).where(real, 0.0)
-        delta[t] = delta_t
-        ds = (delta_t @ W).where(real, ds)
+        reaching = ds if dstates is None else ds + dstates[t]
+        delta_t = slopes[t] * reaching
+        if real is None:
+            delta[t], ds = delta_t, delta_t @ W
+        else:
+            delta[t] = delta_t.where(real[t], 0.0)
+            ds = (delta_t @ W).where(real[t], ds)
     return torch.stack(delta), ds
 
 
@@ -82,15 +89,15 @@ def _order(T: int, reverse: bool) -> range:
     return range(T - 1, -1, -1) if reverse else range(T)
 
 
-def _real(t: int, lengths: Tensor | None, like: Tensor) -> Tensor:
-    """Which rows have a step t: bool [B, 1]."""
+def _real_steps(T: int, lengths: Tensor | None, device: torch.device) -> Tensor | None:
+    """Which rows have a step t: bool [T, B, 1]; None where every row has all."""
     if lengths is None:
-        return torch.ones(1, 1, dtype=torch.bool, device=like.device)
-    return (t < lengths).to(like.device).unsqueeze(1)
+        return None
+    return (torch.arange(T, device=device).unsqueeze(1) < lengths.to(device)).unsqueeze(-1)
 
 
-def _input_part(x_t: Tensor, U: Tensor, real: Tensor) -> Tensor:
-    """U x_t [B, d]; a symbol is a one-hot vector, so its product is a column of U."""
-    if x_t.is_floating_point():
-        return x_t.where(real, 0.0) @ U.T
-    return U.T[x_t.where(real.squeeze(1), 0).long()]
+def _input_part(x: Tensor, U: Tensor, real: Tensor | None) -> Tensor:
+    """U x_t of every step [T, B, d]; a symbol is a one-hot vector, so its product is a column of U."""
+    if real is not None:  # padding may hold NaN or any integer
+        x = x.where(real if x.dim() == 3 else real.squeeze(-1), 0)
+    return x @ U.T if x.is_floating_point() else U.T[x.long()]

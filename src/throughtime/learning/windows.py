@@ -1,0 +1,84 @@
+"""Walking sequences in batches: the state that lanes carry from one window to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from throughtime.data.batches import Batch, Window, collate
+from throughtime.data.sequences import IGNORED, Sequences
+
+Data = Sequences | tuple[Any, ...]
+
+
+def parameter_dtype(model: nn.Module) -> torch.dtype:
+    """The dtype of a model's floating-point parameters."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+
+
+def as_sequences(data: Data, dtype: torch.dtype, name: str) -> Sequences:
+    """`data` as `Sequences`; a tuple (x, y) or (x, y, lengths) holds lists of sequences, or padded arrays or tensors.
+
+    Padded: x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (or [B], one per sequence), lengths [B].
+
+    Raises: TypeError, ValueError: what is wrong, with `name`, the argument and the sequence.
+    """
+    if isinstance(data, Sequences):
+        if data.y is None:
+            raise ValueError(f"{name}: expected sequences with targets, found none")
+        return data
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise TypeError(f"{name}: expected Sequences, (x, y) or (x, y, lengths), found {type(data).__name__}")
+    x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in data[:2])
+    if len(x) != len(y):
+        raise ValueError(f"{name}: expected as many targets y as sequences x, {len(x)}, found {len(y)}")
+    if len(data) == 3 and data[2] is not None:
+        lengths = [int(length) for length in data[2]]
+        if len(lengths) != len(x):
+            raise ValueError(f"{name}: lengths: expected {len(x)}, one for each sequence, found {len(lengths)}")
+        for i, length in enumerate(lengths):
+            if not 1 <= length <= len(x[i]):
+                raise ValueError(f"{name}: lengths[{i}]: expected 1 to {len(x[i])} steps, found {length}")
+        x = [row[:length] for row, length in zip(x, lengths, strict=True)]
+        if np.ndim(y[0]) > 0:
+            y = [row[:length] for row, length in zip(y, lengths, strict=True)]
+    try:
+        return Sequences.from_arrays(x, y, dtype=np.float64 if dtype == torch.float64 else np.float32)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def walk(
+    model: Any, sequences: Sequences, windows: Iterable[Window], carry: bool, run: Callable[..., Any]
+) -> Iterator[tuple[Window, Batch, Any]]:
+    """Call `run(batch)` for every window and yield (window, batch, result).
+
+    With `carry`, `run(batch, s0=…, return_state=True)` is called, which returns (result, final states): each lane's state goes
+    on to its next window, cut from the gradient, and starts anew where a sequence begins.
+    """
+    dtype = parameter_dtype(model)
+    lanes = torch.empty(0)
+    for i, window in enumerate(windows):
+        batch = collate(sequences, window).to(dtype)
+        if not carry:
+            yield window, batch, run(batch)
+            continue
+        start = model.initial_state(len(batch.lanes))
+        if i == 0:  # the first window has all lanes
+            lanes = start.detach().clone()
+        elif not batch.fresh.all():
+            start = start.where(batch.fresh.unsqueeze(-1), lanes.index_select(-2, batch.lanes))
+        result, final = run(batch, s0=start, return_state=True)
+        lanes.index_copy_(-2, batch.lanes, final.detach())
+        yield window, batch, result
+
+
+def counted(y: Tensor) -> int:
+    """How many targets count: labels that are not −100, or rows of values that are not NaN."""
+    if y.is_floating_point():
+        return int((~y.isnan()).any(-1).sum())
+    return int((y != IGNORED).sum())
