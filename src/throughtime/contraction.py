@@ -43,9 +43,18 @@ def previous_states(states: Tensor, s0: Tensor | None, lengths: Tensor | None, r
     return first.where(starts.unsqueeze(-1), before)
 
 
+def contract(delta: Tensor, inputs: Tensor) -> Tensor:
+    """Σ δ ⊗ input over the second axis from the end: [..., S, d] and [..., S, n] -> [..., d, n].
+
+    With all steps of all instances on that axis it is the gradient of training. With the steps that are kept together on it and
+    those kept apart on the axes before, it is the anatomy's: the paths of one lag, or (S = 1) one path alone.
+    """
+    return delta.mT @ inputs
+
+
 def recurrent_gradient(delta: Tensor, previous: Tensor) -> Tensor:
     """∂L/∂W [d, d] = Σ_t δ_t s_{t-1}ᵀ."""
-    return delta.flatten(0, 1).T @ previous.flatten(0, 1)
+    return contract(delta.flatten(0, 1), previous.flatten(0, 1))
 
 
 def input_gradient(delta: Tensor, x: Tensor, lengths: Tensor | None, n: int) -> Tensor:
@@ -55,7 +64,7 @@ def input_gradient(delta: Tensor, x: Tensor, lengths: Tensor | None, n: int) -> 
         x = x.where(real if x.dim() == 2 else real.unsqueeze(-1), 0)
     flat = delta.flatten(0, 1)
     if x.is_floating_point():
-        return flat.T @ x.flatten(0, 1)
+        return contract(flat, x.flatten(0, 1))
     return flat.new_zeros(n, flat.shape[1]).index_add(0, x.flatten().long(), flat).T
 
 

@@ -169,6 +169,29 @@ def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlineari
     )
 
 
+def backward_sweep(
+    dstates: Tensor,
+    states: Tensor,
+    W: Tensor,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+) -> Tensor:
+    """δ [T, B, d] of given states by the engine that trains: the backward sweep alone, before any sum over steps.
+
+    Args:
+        dstates: [T, B, d], what reaches each state from outside the recurrence.
+        states: [T, B, d]; rows that share their states may have stride 0 over B.
+        W, nonlinearity, reverse: as in `recurrence`.
+    """
+    with torch.no_grad():
+        return engine_for(W).backward(dstates, None, states, W, None, nonlinearity, reverse)[0]
+
+
+def slopes(states: Tensor, nonlinearity: str) -> Tensor:
+    """σ'(a) as a function of the states σ(a), of any shape."""
+    return reference.SIGMA_PRIME[nonlinearity](states)
+
+
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
