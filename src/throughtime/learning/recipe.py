@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from throughtime.data.batches import Batch, schedule
+from throughtime.data.batches import Batch, Window, schedule
 from throughtime.data.sequences import Sequences
 from throughtime.learning.evaluation import evaluate
 from throughtime.learning.history import History, Row
@@ -25,6 +25,13 @@ from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
 from throughtime.learning.progress import Progress, progress_bar
 from throughtime.learning.windows import Data, as_sequences, counted, parameter_dtype, walk
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
+
+
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+}
+"""The factor of the learning rate, by the share of all updates done."""
 
 
 class NonFiniteError(ArithmeticError):
@@ -38,6 +45,7 @@ def fit(
     *,
     optimizer: str | OptimizerFactory = "adam",
     lr: float | None = None,
+    lr_schedule: str = "constant",
     epochs: int = 10,
     batch_size: int | None = None,
     clip_norm: float | Literal["auto"] | None = "auto",
@@ -59,6 +67,7 @@ def fit(
         optimizer: "gd" (gradient descent on the full batch, θ ← θ − η ∇θ), "sgd", "momentum", "rmsprop", "adam", "adamw", or
             a factory over torch.optim.
         lr: learning rate η; None: the optimiser's default.
+        lr_schedule: "constant"; or "cosine": η falls to 0 along half a cosine over all updates (Loshchilov and Hutter, 2017).
         epochs: passes over the training sequences.
         batch_size: instances per update; None: 32, or all of them for "gd".
         clip_norm: greatest norm of the gradient over all parameters; None: not clipped; "auto": 1, and None for "gd".
@@ -78,6 +87,7 @@ def fit(
     """
     sequences, held_out, batch_size = _checked(model, train, valid, optimizer, epochs, batch_size, truncate, patience)
     check_choice("reduction", reduction, REDUCTIONS)
+    check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm
     if limit is not None and not limit > 0:
         raise ValueError(f"clip_norm: expected a positive number, None or 'auto', found {clip_norm!r}")
@@ -85,7 +95,13 @@ def fit(
     options = {} if reduction == "sequence" else {"reduction": reduction}
     history, best = History(), _Best(patience)
 
-    def plan(epoch: int) -> list:
+    rates = [group["lr"] for group in update.param_groups]
+
+    def set_rate(done: float) -> None:
+        for group, rate in zip(update.param_groups, rates, strict=True):
+            group["lr"] = rate * LR_SCHEDULES[lr_schedule](done / epochs)
+
+    def plan(epoch: int) -> list[Window]:
         return schedule(sequences.lengths, batch_size, truncate=truncate, seed=seed, epoch=epoch)
 
     with torch.random.fork_rng(devices=[]), progress_bar(progress, epochs * len(plan(0))) as bar:
@@ -93,7 +109,7 @@ def fit(
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             row: Row = {"epoch": epoch}
-            row |= _train_epoch(model, sequences, plan(epoch), truncate, options, update, limit, bar, epoch)
+            row |= _train_epoch(model, sequences, plan(epoch), truncate, options, update, set_rate, limit, bar, epoch)
             if held_out is not None:
                 found = evaluate(model, held_out, truncate=truncate)
                 row["valid_loss"] = found.loss
@@ -144,10 +160,11 @@ def _checked(
 def _train_epoch(
     model: Any,
     sequences: Sequences,
-    windows: list,
+    windows: list[Window],
     truncate: int | None,
     options: dict[str, str],
     optimizer: torch.optim.Optimizer,
+    set_rate: Callable[[float], None],
     limit: float | None,
     bar: Progress,
     epoch: int,
@@ -163,15 +180,16 @@ def _train_epoch(
     for i, (_, batch, value) in enumerate(walk(model, sequences, windows, truncate is not None, loss)):
         optimizer.zero_grad()
         value.backward()
-        norm = _gradient_norm(parameters, limit)
-        if not (math.isfinite(norm) and math.isfinite(value)):
+        norm, loss_value = _gradient_norm(parameters, limit), value.item()
+        if not (math.isfinite(norm) and math.isfinite(loss_value)):
             raise NonFiniteError(
                 f"epoch {epoch}, update {i + 1} of {len(windows)}: expected a finite loss and gradient, found loss "
-                f"{value.item():g} and gradient norm {norm:g}; the model keeps the weights from before this update"
+                f"{loss_value:g} and gradient norm {norm:g}; the model keeps the weights from before this update"
             )
+        set_rate(epoch - 1 + i / len(windows))
         optimizer.step()
         steps = counted(batch.y)  # type: ignore[arg-type]
-        total += value.item() * (steps if options else len(batch.lengths))
+        total += loss_value * (steps if options else len(batch.lengths))
         count += steps
         norms += norm
         bar.step()
