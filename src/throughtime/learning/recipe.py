@@ -26,7 +26,6 @@ from throughtime.learning.progress import Progress, progress_bar
 from throughtime.learning.windows import Data, as_sequences, counted, parameter_dtype, walk
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
 
-
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),

@@ -1,0 +1,193 @@
+"""ElmanNetwork: counts, descriptions, kinds of input, and one clear line for every bad one."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from problems import assert_close
+from torch import nn
+
+import throughtime as tt
+
+
+@pytest.fixture
+def net() -> tt.ElmanNetwork:
+    return tt.ElmanNetwork(3, 5, 4)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(2, 7, 3)
+
+
+@pytest.fixture
+def y() -> torch.Tensor:
+    return torch.randint(4, (2, 7))
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(1, 1, 1), (3, 17, 5), (102, 128, 7)])
+def test_number_of_parameters_is_the_formula(n: int, d: int, k: int) -> None:
+    net = tt.ElmanNetwork(n, d, k)
+    assert net.num_parameters == d * n + d * d + k * d + d + k
+    assert tt.ElmanNetwork(n, d, k, initial_state="learned").num_parameters == net.num_parameters + d
+    table = net.describe()
+    assert [line.split()[0] for line in table.splitlines()[1:6]] == ["U", "W", "V", "b", "c"]
+    assert table.splitlines()[-1] == f"d·n + d·d + k·d + d + k = {net.num_parameters:,}"
+    assert f"{d} × {n}" in table
+
+
+def test_initial_weights() -> None:
+    torch.manual_seed(3)
+    net = tt.ElmanNetwork(4, 100, 6)
+    torch.manual_seed(3)
+    assert torch.equal(net.U, tt.ElmanNetwork(4, 100, 6).U)
+    assert all(p.abs().max() <= 0.1 for p in net.parameters())
+    W = tt.ElmanNetwork(4, 100, 6, initialization="orthogonal", dtype=torch.float64).W
+    assert_close(W @ W.T, torch.eye(100), 1e-12, "W Wᵀ")
+
+
+def test_symbols_are_one_hot_vectors(net: tt.ElmanNetwork, y: torch.Tensor, engine: str) -> None:
+    symbols = torch.randint(3, (2, 7))
+    one_hot = F.one_hot(symbols, 3).float()
+    for found in (symbols, symbols.int(), symbols.to(torch.uint8)):
+        assert_close(net(found), net(one_hot), 1e-6, "z")
+    net.loss(symbols, y).backward()
+    grads = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    net.loss(one_hot, y).backward()
+    for grad, p in zip(grads, net.parameters(), strict=True):
+        assert_close(grad, p.grad, 1e-5, "gradient")
+
+
+def test_feed_forward_network_is_the_recurrent_one_with_one_step(engine: str) -> None:
+    """One hidden layer: with T = 1 and s_0 = 0 nothing comes through W, and every other gradient is the same."""
+    net = tt.ElmanNetwork(4, 6, 3, dtype=torch.float64)
+    hidden, out = nn.Linear(4, 6, dtype=torch.float64), nn.Linear(6, 3, dtype=torch.float64)
+    pairs = [(net.U, hidden.weight), (net.b, hidden.bias), (net.V, out.weight), (net.c, out.bias)]
+    with torch.no_grad():
+        for ours, theirs in pairs:
+            theirs.copy_(ours)
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.randint(3, (9,))
+    F.cross_entropy(out(torch.tanh(hidden(x))), y).backward()
+    net.loss(x.unsqueeze(1), y.unsqueeze(1)).backward()
+    for name, (ours, theirs) in zip("UbVc", pairs, strict=True):
+        assert_close(ours.grad, theirs.grad, 1e-12, name)
+    assert (net.W.grad == 0).all()
+
+
+def test_state_is_carried(net: tt.ElmanNetwork, x: torch.Tensor, engine: str) -> None:
+    first, state = net(x[:, :4], return_state=True)
+    second = net(x[:, 4:], s0=state)
+    assert_close(torch.cat([first, second], 1), net(x), 1e-6, "z")
+    _, final = net.loss(x, torch.zeros(2, 7, dtype=torch.int64), return_state=True)
+    assert not final.requires_grad
+    assert_close(final, net(x, return_state=True)[1], 1e-6, "final state")
+
+
+def test_copies_and_dtypes(net: tt.ElmanNetwork, x: torch.Tensor) -> None:
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert torch.equal(other(x), net(x))
+    double = copy.deepcopy(net).double()
+    assert double(x.double()).dtype == torch.float64
+    assert_close(net(x), double(x.double()), 1e-5, "z")
+
+
+BAD_CALLS = {
+    "list": (lambda n, x, y: n([1]), TypeError, r"^x: expected a tensor, found list$"),
+    "dims": (lambda n, x, y: n(x[0]), ValueError, r"^x: expected shape \[B, T, n=3\], found \[7, 3\]$"),
+    "inputs": (lambda n, x, y: n(x[..., :2]), ValueError, r"^x: expected shape \[B, T, n=3\], found \[2, 7, 2\]$"),
+    "dtype": (lambda n, x, y: n(x.double()), TypeError, r"^x: expected torch.float32 .* found torch.float64$"),
+    "complex": (lambda n, x, y: n(x.cfloat()), TypeError, r"^x: expected torch.float32 .* found torch.complex64$"),
+    "no instance": (
+        lambda n, x, y: n(x[:0]),
+        ValueError,
+        r"^x: expected at least one instance .* found shape \[0, 7, 3\]$",
+    ),
+    "no step": (lambda n, x, y: n(x[:, :0]), ValueError, r"^x: expected at least one instance and one step"),
+    "nan": (
+        lambda n, x, y: n.loss(x.index_fill(1, torch.tensor(5), torch.nan), y),
+        ValueError,
+        r"^x in row 0, step 5, input 0: expected a finite number, found nan$",
+    ),
+    "inf": (
+        lambda n, x, y: n(x / 0),
+        ValueError,
+        r"^x in row 0, step 0, input 0: expected a finite number, found -?inf$",
+    ),
+    "symbol": (
+        lambda n, x, y: n(torch.tensor([[0, 1, 3]])),
+        ValueError,
+        r"^x: symbol in row 0, step 2: expected 0 to 2, found 3$",
+    ),
+    "negative symbol": (lambda n, x, y: n(torch.tensor([[-1]])), ValueError, r"expected 0 to 2, found -1$"),
+    "label": (
+        lambda n, x, y: n.loss(x, y + 4),
+        ValueError,
+        r"^y: label in row 0, step 0: expected 0 to 3 \(or -100, ignored\), found \d$",
+    ),
+    "label dtype": (
+        lambda n, x, y: n.loss(x, y.float()),
+        TypeError,
+        r"^y: expected integer labels, found torch.float32$",
+    ),
+    "steps of y": (
+        lambda n, x, y: n.loss(x, y[:, :6]),
+        ValueError,
+        r"^y: expected shape \[B=2, T=7\], found \[2, 6\]$",
+    ),
+    "lengths too long": (
+        lambda n, x, y: n(x, torch.tensor([7, 8])),
+        ValueError,
+        r"^lengths: expected 1 to T=7 steps, found 8 in row 1$",
+    ),
+    "length 0": (lambda n, x, y: n(x, [0, 7]), ValueError, r"^lengths: expected 1 to T=7 steps, found 0 in row 0$"),
+    "lengths not B": (lambda n, x, y: n(x, [7]), ValueError, r"^lengths: expected shape \[B=2\], found \[1\]$"),
+    "float lengths": (lambda n, x, y: n(x, [7.0, 3.0]), TypeError, r"^lengths: expected whole numbers"),
+    "s0": (
+        lambda n, x, y: n(x, s0=torch.zeros(5)),
+        ValueError,
+        r"^s0: expected shape \[B=2, d=5\], found \[5\]$",
+    ),
+    "reduction": (
+        lambda n, x, y: n.loss(x, y, reduction="mean"),
+        ValueError,
+        r"^reduction: expected one of 'sequence', 'token', found 'mean'$",
+    ),
+    "nonlinearity": (
+        lambda n, x, y: tt.ElmanNetwork(1, 1, 1, "sigmoid"),
+        ValueError,
+        r"^nonlinearity: expected one of 'tanh', .* found 'sigmoid'$",
+    ),
+    "size 0": (lambda n, x, y: tt.ElmanNetwork(3, 0, 4), ValueError, r"^d: expected at least 1, found 0$"),
+    "size type": (lambda n, x, y: tt.ElmanNetwork(3, 2.0, 4), TypeError, r"^d: expected a whole number, found 2.0"),
+    "engine": (lambda n, x, y: tt.set_engine("fast"), ValueError, r"^engine: expected one of 'auto', .* found 'fast'$"),
+    "bptt": (lambda n, x, y: tt.bptt(n, x, y[:1]), ValueError, r"^y: expected shape \[B=2, T=7\], found \[1, 7\]$"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_bad_input_is_one_clear_line(name: str, net: tt.ElmanNetwork, x: torch.Tensor, y: torch.Tensor) -> None:
+    call, error, message = BAD_CALLS[name]
+    with pytest.raises(error, match=message) as caught:
+        call(net, x, y)
+    assert "\n" not in str(caught.value)
+
+
+def test_padding_may_hold_anything(net: tt.ElmanNetwork, x: torch.Tensor, y: torch.Tensor, engine: str) -> None:
+    expected = net.loss(x[:, :4], y[:, :4])
+    x[:, 4:] = torch.inf
+    y[:, 4:] = 99
+    assert_close(net.loss(x, y, torch.tensor([4, 4])), expected, 1e-6, "loss")
+
+
+def test_engine_is_chosen_explicitly() -> None:
+    assert tt.get_engine() == "auto"
+    with tt.engine("reference"):
+        assert tt.get_engine() == "reference"
+        with pytest.raises(ValueError, match="engine"), tt.engine("fast"):
+            pass
+    assert tt.get_engine() == "auto"
