@@ -1,3 +1,218 @@
-"""The compiled engine for the CPU."""
+"""The compiled engine for the CPU: the sweeps of `reference`, and what is faster when fused with them.
 
-load_error = "not built yet"
+    forward          a_t = U x_t + W s_{t-1} + b        s_t = σ(a_t)
+    backward         δ_t = σ'(a_t) ⊙ (∂L/∂s_t + Wᵀ δ_{t+1})
+    gradients        dU = Σ δ_t x_tᵀ    dW = Σ δ_t s_{t-1}ᵀ    db = Σ δ_t    dx_t = Uᵀ δ_t    ds_0 = Wᵀ δ_1
+    learning_step    L = Σ −log softmax(V s_t + c)[y_t] / (B or the counted steps), and the gradients of all parameters
+
+Shapes, time first: x [T, B, n] float or [T, B] int64 symbols; U [d, n]; W [d, d]; b [d]; V [k, d]; c [k]; states, δ [T, B, d];
+s0, final [B, d]; y [T, B] int64, −100 ignored; lengths [B] int64 or None. float32 or float64, all tensors of one call alike.
+
+Accuracy and order of sums. A state is summed over b, x_1 … x_n, s_1 … s_d, in this order: its bits depend on its own row alone,
+on no other row, padding or number of threads. Gradients are summed over chunks of some 256 rows, the chunks of a thread's rows
+in turn, and then over the threads: two calls with the same number of threads give the same bits, another number changes the
+last ones. The loss is summed in double. During a call denormal numbers count as zero.
+
+Memory beyond inputs and outputs: per thread one set of gradients, the rows of a chunk (about 256 rows of n, d and k numbers, a
+few times), and in learning_step the states of the rows walked together (at most 64 of them, all their steps); once per call a
+packed copy of the weights. At most `scratch_limit` bytes of it are kept for the next call.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+try:
+    from throughtime import _native
+except ImportError as error:
+    load_error: str | None = str(error)
+else:
+    load_error = None
+    _CODES = {name: code for code, name in enumerate(_native.NONLINEARITIES)}
+
+
+def isa() -> str:
+    """The instruction set in use: "avx512", "avx2", "baseline" or "neon"; THROUGHTIME_ISA=… forces one that is supported."""
+    return _native.isa()
+
+
+def supported() -> list[str]:
+    """The instruction sets that were built and that this processor has, best first."""
+    return _native.supported()
+
+
+def release_memory() -> None:
+    """Give the scratch memory kept between calls back to the system."""
+    _native.trim()
+
+
+def forward(
+    x: Tensor,
+    U: Tensor,
+    W: Tensor,
+    b: Tensor | None,
+    s0: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the recurrence. Returns the states [T, B, d] and each row's final state [B, d]."""
+    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    T, B, d = net[1], net[2], net[4]
+    states, final = W.new_empty((T, B, d)), W.new_empty((B, d))
+    _native.forward(*net, states.data_ptr(), final.data_ptr())
+    return states, final
+
+
+def backward(
+    dstates: Tensor | None,
+    dfinal: Tensor | None,
+    states: Tensor,
+    W: Tensor,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Walk the steps in the opposite order. Returns δ [T, B, d] and ∂L/∂s_0 [B, d]."""
+    T, B, d = states.shape
+    delta, ds0 = W.new_empty((T, B, d)), W.new_empty((B, d))
+    x, U = states[:, :, :1], W[:, :1]  # not read: nothing that depends on them is asked for
+    net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse)
+    upstream, _also = _upstream(dstates, dfinal, states)
+    _native.backward(*net, *upstream, delta.data_ptr(), 0, 0, 0, 0, ds0.data_ptr())
+    return delta, ds0
+
+
+def gradients(
+    dstates: Tensor | None,
+    dfinal: Tensor | None,
+    states: Tensor,
+    x: Tensor,
+    U: Tensor,
+    W: Tensor,
+    s0: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reverse: bool,
+    needs: tuple[bool, bool, bool, bool, bool] | list[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
+    T, B, d = states.shape
+    shapes = ((T, B, U.shape[1]), U.shape, W.shape, (d,), (B, d))
+    found = [W.new_empty(shape) if need else None for shape, need in zip(shapes, needs, strict=True)]
+    net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse)
+    upstream, _also = _upstream(dstates, dfinal, states)
+    _native.backward(*net, *upstream, 0, *(0 if g is None else g.data_ptr() for g in found))
+    return tuple(found)  # type: ignore[return-value]
+
+
+def learning_step(
+    x: Tensor,
+    y: Tensor,
+    U: Tensor,
+    W: Tensor,
+    b: Tensor | None,
+    V: Tensor,
+    c: Tensor,
+    s0: Tensor | None,
+    lengths: Tensor | None,
+    nonlinearity: str,
+    reduction: str,
+    needs: tuple[bool, bool] = (False, False),
+    gradients: bool = True,
+) -> tuple[Tensor, ...]:
+    """Loss (double scalar), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None without
+    `gradients`)."""
+    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
+    T, B, n, d = net[1:5]
+    k = V.shape[0]
+    V, c, y = _dense(V), _dense(c), _same(y, torch.int64)
+    _check_shape("V", V, (k, d), W.dtype)
+    _check_shape("c", c, (k,), W.dtype)
+    _check_shape("y", y, (T, B), torch.int64)
+    final = W.new_empty((B, d))
+    found: list[Tensor | None] = [None] * 7
+    if gradients:
+        shapes = ((d, n), (d, d), (d,), (k, d), (k,), (T, B, n), (B, d))
+        wanted = (True, True, True, True, True, *needs)
+        found = [W.new_empty(shape) if need else None for shape, need in zip(shapes, wanted, strict=True)]
+    dU, dW, db, dV, dc, dx, ds0 = (0 if g is None else g.data_ptr() for g in found)
+    loss = _native.learning_step(
+        *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
+        final.data_ptr(), dx, dU, dW, db, dV, dc, ds0,
+    )  # fmt: skip
+    return torch.tensor(loss, dtype=torch.float64), final, *found
+
+
+# --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------
+
+
+def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
+    """The arguments that all calls share, and the tensors that must live until the call is over."""
+    T, B = x.shape[:2]
+    d, n = U.shape
+    dtype = W.dtype
+    if dtype is not torch.float32 and dtype is not torch.float64:
+        raise TypeError(f"W: expected float32 or float64, found {dtype}")
+    symbols = x.dim() == 2
+    x = _same(x, torch.int64) if symbols else _rows(x)
+    U, W = _dense(U), _dense(W)
+    _check_shape("x", x, (T, B) if symbols else (T, B, n), torch.int64 if symbols else dtype)
+    _check_shape("U", U, (d, n), dtype)
+    _check_shape("W", W, (d, d), dtype)
+    if b is not None:
+        b = _dense(b)
+        _check_shape("b", b, (d,), dtype)
+    if s0 is not None:
+        s0 = _rows(s0)
+        _check_shape("s0", s0, (B, d), dtype)
+    if lengths is not None:
+        lengths = _dense(lengths)
+        _check_shape("lengths", lengths, (B,), torch.int64)
+    step, row = x.stride()[:2]
+    arguments = (
+        dtype is torch.float64, T, B, n, d, x.data_ptr(), step, row, symbols, U.data_ptr(), W.data_ptr(), _address(b),
+        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity], torch.get_num_threads(),
+    )  # fmt: skip
+    return arguments, (x, U, W, b, s0, lengths)
+
+
+def _upstream(dstates, dfinal, states):
+    T, B, d = states.shape
+    states = _rows(states)
+    steps = rows = final_rows = 0
+    if dstates is not None:
+        dstates = _rows(dstates)
+        _check_shape("dstates", dstates, (T, B, d), states.dtype)
+        steps, rows = dstates.stride()[:2]
+    if dfinal is not None:
+        dfinal = _rows(dfinal)
+        _check_shape("dfinal", dfinal, (B, d), states.dtype)
+        final_rows = dfinal.stride(0)
+    arguments = (
+        states.data_ptr(), *states.stride()[:2], _address(dstates), steps, rows, _address(dfinal), final_rows,
+    )  # fmt: skip
+    return arguments, (states, dstates, dfinal)
+
+
+def _address(t: Tensor | None) -> int:
+    return 0 if t is None else t.data_ptr()
+
+
+def _dense(t: Tensor) -> Tensor:
+    return t.contiguous()
+
+
+def _rows(t: Tensor) -> Tensor:
+    """A tensor whose last dimension is contiguous; the others may have any strides."""
+    return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
+
+
+def _same(t: Tensor, dtype: torch.dtype) -> Tensor:
+    return t if t.dtype is dtype else t.to(dtype)
+
+
+def _check_shape(name: str, t: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if t.shape != shape or t.dtype is not dtype or not t.is_cpu:
+        raise ValueError(f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}")

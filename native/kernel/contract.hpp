@@ -1,0 +1,111 @@
+// From delta to the gradients: sums over the rows of a chunk, added to the sums of the task; and the sums of all tasks.
+//
+//     dW = Σ delta_t s_{t-1}ᵀ    dU = Σ delta_t x_tᵀ    db = Σ delta_t    dV = Σ e_t s_tᵀ    dc = Σ e_t    dx_t = Uᵀ delta_t
+//
+// A chunk is summed on its own before it is added, and the tasks are added in their order: the error stays that of a sum in
+// blocks, and the bits do not depend on which thread was free.
+#pragma once
+
+#include "rows.hpp"
+#include "weights.hpp"
+
+namespace throughtime::THROUGHTIME_ISA {
+
+/// Gradient sums of one task. Null where not wanted.
+template <class S>
+struct Sums {
+    S* dU;  // [n, row_stride(d)]: transposed
+    S* dW;  // [d, row_stride(d)]
+    S* db;  // [row_stride(d)]
+    S* dV;  // [k, row_stride(d)]
+    S* dc;  // [row_stride(k)]
+    Index size;   // numbers in all, from `all` on
+    S* all;
+
+    void lay_out(Arena& arena, Index n, Index d, Index k, bool wants_dU, bool wants_dW, bool wants_db) {
+        const auto part = [&](bool wanted, Index count) { return wanted ? arena.take<S>(count) : nullptr; };
+        const std::size_t before = arena.used();
+        all = arena.take<S>(0);
+        dU = part(wants_dU, n * row_stride<S>(d));
+        dW = part(wants_dW, d * row_stride<S>(d));
+        db = part(wants_db, row_stride<S>(d));
+        dV = part(k > 0, k * row_stride<S>(d));
+        dc = part(k > 0, row_stride<S>(k));
+        size = static_cast<Index>((arena.used() - before) / sizeof(S));
+    }
+};
+
+/// Σ over rows of a [rows, width] matrix, as a product with ones.
+template <class S>
+THROUGHTIME_INLINE void add_column_sums(Index rows, Index width, const S* matrix, S* sums) {
+    static constexpr S one = 1;
+    const Index stride = row_stride<S>(width);
+    accumulate<S>(1, width, rows, &one, 0, in_place(matrix, stride), sums, stride);
+}
+
+/// dU of symbols: the deltas of each symbol, summed on their own, go to its row. `head` [n] is -1 everywhere, before and after;
+/// `next` [chunk rows].
+template <class S>
+void add_by_symbol(const Chunk& chunk, const Series<const std::int64_t>& symbols, Index d, const S* deltas, Index* head,
+                   Index* next, S* dU) {
+    const Index stride = row_stride<S>(d);
+    for_rows(chunk, [&](Index r, Index t, Index b) {
+        Index& first = head[*symbols.at(t, b)];
+        next[r] = first;
+        first = r;
+    });
+    for_rows(chunk, [&](Index, Index t, Index b) {
+        const Index symbol = *symbols.at(t, b);
+        if (head[symbol] < 0) return;  // done already
+        for (Index j = 0; j < d; j += lanes<S>) {
+            Vector<S> sum{};
+            for (Index r = head[symbol]; r >= 0; r = next[r]) sum += load(deltas + r * stride + j);
+            S* to = dU + symbol * stride + j;
+            store(to, load<S>(to) + sum);
+        }
+        head[symbol] = -1;
+    });
+}
+
+/// The states before each row of the chunk, in its packed order: where they lie, or gathered into `buffer`.
+/// `before`: the rows of slot first - 1; `states`: those of the chunk.
+template <class S>
+const S* previous_states(const Chunk& chunk, Index d, const S* before, const S* states, S* buffer) {
+    const Index stride = row_stride<S>(d);
+    if (chunk.even() && before + chunk.alive(chunk.first) * stride == states) return before;
+    for (Index tau = chunk.first; tau < chunk.last; ++tau) {
+        const S* from = tau == chunk.first ? before : states + chunk.row(tau - 1) * stride;
+        for (Index i = 0; i < chunk.alive(tau); ++i)
+            copy_row(buffer + (chunk.row(tau) + i) * stride, from + i * stride, padded<S>(d));
+    }
+    return buffer;
+}
+
+/// Adds the sums of all tasks, in their order, into the caller's arrays. `sums` [tasks].
+template <class S>
+void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, S* Sums<S>::*part, S* out) {
+    const Index stride = row_stride<S>(columns);
+    for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < columns; ++j) {
+            S sum = (sums[0].*part)[i * stride + j];
+            for (Index q = 1; q < tasks; ++q) sum += (sums[q].*part)[i * stride + j];
+            out[i * columns + j] = sum;
+        }
+}
+
+/// The same for dU, whose sums are transposed; in squares that fit in the cache.
+template <class S>
+void add_tasks_transposed(const Sums<S>* sums, Index tasks, Index n, Index d, S* out) {
+    constexpr Index side = 16;
+    const Index stride = row_stride<S>(d);
+    for (Index i0 = 0; i0 < d; i0 += side)
+        for (Index j0 = 0; j0 < n; j0 += side)
+            for (Index i = i0; i < smaller(d, i0 + side); ++i)
+                for (Index j = j0; j < smaller(n, j0 + side); ++j) {
+                    S sum = sums[0].dU[j * stride + i];
+                    for (Index q = 1; q < tasks; ++q) sum += sums[q].dU[j * stride + i];
+                    out[i * n + j] = sum;
+                }
+}
+
+}  // namespace throughtime::THROUGHTIME_ISA

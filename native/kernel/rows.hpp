@@ -1,0 +1,87 @@
+// Moving rows between the caller's [T, B, width] arrays and packed scratch memory.
+//
+// A chunk is a span of slots [first, last) of a block. Packed, its rows follow one another slot by slot, and within a slot in
+// the order of the block, at a distance of row_stride(width).
+#pragma once
+
+#include "../plan.hpp"
+#include "vector.hpp"
+
+namespace throughtime::THROUGHTIME_ISA {
+
+/// A span of slots of a block, and where its packed rows are among all packed rows of the block.
+struct Chunk {
+    const Block* block;
+    Index first, last;
+
+    THROUGHTIME_INLINE Chunk(const Block& of, Index index)
+        : block(&of), first(of.chunk[index]), last(of.chunk[index + 1]) {}
+    THROUGHTIME_INLINE Index alive(Index tau) const { return block->count[tau]; }
+    THROUGHTIME_INLINE Index row(Index tau) const { return block->start[tau] - block->start[first]; }
+    THROUGHTIME_INLINE Index rows() const { return row(last); }
+    /// Whether no row ends inside: then the rows of each slot follow those of the slot before at a fixed distance.
+    THROUGHTIME_INLINE bool even() const { return alive(first) == alive(last - 1); }
+};
+
+/// Calls visit(packed row, step of the sequence, caller's row) for all rows of a chunk, in packed order.
+template <class Visit>
+THROUGHTIME_INLINE void for_rows(const Chunk& chunk, Visit&& visit) {
+    const Block& block = *chunk.block;
+    for (Index tau = chunk.first, r = 0; tau < chunk.last; ++tau)
+        for (Index i = 0; i < chunk.alive(tau); ++i, ++r) visit(r, block.time(tau, i), block.order[i]);
+}
+
+template <class S>
+THROUGHTIME_INLINE void copy_row(S* to, const S* from, Index width) {
+    Index j = 0;
+    for (; j + lanes<S> <= width; j += lanes<S>) store(to + j, load(from + j));
+    for (; j < width; ++j) to[j] = from[j];
+}
+
+/// Copies a row and fills it up with zeros to whole vectors.
+template <class S>
+THROUGHTIME_INLINE void copy_row_padded(S* to, const S* from, Index width) {
+    copy_row(to, from, width);
+    for (Index j = width; j < padded<S>(width); ++j) to[j] = S(0);
+}
+
+template <class S>
+void gather(const Chunk& chunk, const Series<const S>& from, Index width, S* to) {
+    const Index stride = row_stride<S>(width);
+    for_rows(chunk, [&](Index r, Index t, Index b) { copy_row_padded(to + r * stride, from.at(t, b), width); });
+}
+
+template <class S>
+void scatter(const Chunk& chunk, const S* from, Index width, const Series<S>& to) {
+    const Index stride = row_stride<S>(width);
+    for_rows(chunk, [&](Index r, Index t, Index b) { copy_row(to.at(t, b), from + r * stride, width); });
+}
+
+/// Zeros in the padding of a block's rows.
+template <class S>
+void clear_padding(const Block& block, Index T, Index width, const Series<S>& out) {
+    for (Index i = 0; i < block.rows; ++i)
+        for (Index t = block.length[i]; t < T; ++t)
+            for (Index j = 0; j < width; ++j) out.at(t, block.order[i])[j] = S(0);
+}
+
+/// Packed rows that are only read: in the caller's memory if they lie evenly there, else gathered into `buffer`.
+template <class S>
+struct PackedRows {
+    const S* data;
+    Index stride;
+};
+
+template <class S>
+PackedRows<S> read_rows(const Chunk& chunk, const Series<const S>& from, Index width, S* buffer) {
+    const Block& block = *chunk.block;
+    const Index alive = chunk.alive(chunk.first);
+    const S* begin = from.at(block.time(chunk.first, 0), block.order[0]);
+    if (chunk.even() && alive == 1) return {begin, block.reverse ? -from.step : from.step};
+    const bool spread = from.row * static_cast<Index>(sizeof(S)) % 1024 != 0;  // else rows compete for the same cache sets
+    if (chunk.even() && block.in_order && !block.reverse && from.step == alive * from.row && spread) return {begin, from.row};
+    gather(chunk, from, width, buffer);
+    return {buffer, row_stride<S>(width)};
+}
+
+}  // namespace throughtime::THROUGHTIME_ISA

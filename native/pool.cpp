@@ -1,0 +1,125 @@
+#include "pool.hpp"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace throughtime {
+namespace {
+
+constexpr int spins = 4000;        // some 50 microseconds of waiting awake; a cold wake-up costs more than that
+constexpr int most_threads = 256;
+
+void relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+/// One call at a time: whoever holds `busy` owns the job.
+struct Pool {
+    std::mutex busy;
+    int workers = 0;  // guarded by busy
+
+    // The job. Written by the owner while `open` is false and nobody is inside.
+    void (*body)(void*, Index) = nullptr;
+    void* context = nullptr;
+    Index tasks = 0;
+    std::atomic<Index> next{0};   // the next task to be taken
+    std::atomic<int> seats{0};    // how many workers may still join
+    std::exception_ptr error;     // of the first task that failed; guarded by error_mutex
+    std::mutex error_mutex;
+
+    alignas(64) std::atomic<bool> open{false};
+    alignas(64) std::atomic<int> inside{0};   // workers that may be looking at the job
+    alignas(64) std::atomic<std::uint32_t> calls{0};  // rises with every job: what idle workers wait on
+
+    static Pool* shared;
+
+    void take_tasks() {
+        for (Index task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+            try {
+                body(context, task);
+            } catch (...) {
+                std::lock_guard lock(error_mutex);
+                if (!error) error = std::current_exception();
+            }
+        }
+    }
+
+    [[noreturn]] void work() {
+        FlushToZero mode;
+        for (std::uint32_t seen = 0;;) {
+            for (int spin = 0; calls.load(std::memory_order_acquire) == seen; ++spin) {
+                if (spin < spins) relax();
+                else calls.wait(seen, std::memory_order_acquire);
+            }
+            seen = calls.load(std::memory_order_acquire);
+            inside.fetch_add(1);  // before looking at `open`: the owner closes, then waits for `inside` to be empty
+            if (open.load() && seats.fetch_sub(1) > 0) take_tasks();
+            inside.fetch_sub(1);
+        }
+    }
+
+    void run(int threads) {
+        for (; workers < threads - 1; ++workers) std::thread([this] { work(); }).detach();
+        next.store(0);
+        seats.store(threads - 1);
+        error = nullptr;
+        open.store(true);
+        calls.fetch_add(1);
+        calls.notify_all();
+        take_tasks();
+        open.store(false);
+        while (inside.load() != 0) relax();
+        if (error) std::rethrow_exception(error);
+    }
+};
+
+// A forked child has none of its parent's threads: it starts with a new pool, and the old one is left where it is.
+Pool* Pool::shared = [] {
+    pthread_atfork(nullptr, nullptr, [] { Pool::shared = new Pool; });
+    return new Pool;
+}();
+
+}  // namespace
+
+void parallel(int threads, Index tasks, void (*body)(void*, Index), void* context) {
+    Pool& pool = *Pool::shared;
+    if (threads > most_threads) threads = most_threads;
+    if (threads > tasks) threads = static_cast<int>(tasks);
+    if (threads > 1 && pool.busy.try_lock()) {
+        std::lock_guard lock(pool.busy, std::adopt_lock);
+        pool.body = body;
+        pool.context = context;
+        pool.tasks = tasks;
+        pool.run(threads);
+        return;
+    }
+    for (Index task = 0; task < tasks; ++task) body(context, task);
+}
+
+#if defined(__x86_64__)
+FlushToZero::FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(static_cast<unsigned>(before_) | 0x8040u); }
+FlushToZero::~FlushToZero() { _mm_setcsr(static_cast<unsigned>(before_)); }
+#elif defined(__aarch64__)
+FlushToZero::FlushToZero() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" : : "r"(before_ | (std::uint64_t{1} << 24)));
+}
+FlushToZero::~FlushToZero() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+#else
+FlushToZero::FlushToZero() : before_(0) {}
+FlushToZero::~FlushToZero() = default;
+#endif
+
+}  // namespace throughtime

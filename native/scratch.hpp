@@ -1,0 +1,35 @@
+// Scratch memory: aligned, cached between calls, never initialised (in tests it is filled with NaN).
+#pragma once
+
+#include <cstddef>
+
+namespace throughtime {
+
+/// Memory kept between calls, at most; a block that would exceed it is given back to the system at the end of its call.
+inline constexpr std::size_t scratch_cache_limit = std::size_t{256} << 20;
+
+/// At least `bytes` bytes, aligned to a page; owned by the caller until scratch_release. Throws std::bad_alloc.
+void* scratch_acquire(std::size_t bytes);
+void scratch_release(void* memory) noexcept;
+
+/// Gives the cached memory back to the system.
+void scratch_trim() noexcept;
+std::size_t scratch_cached() noexcept;
+
+/// While on, scratch memory is filled with NaN when it is acquired.
+void scratch_poison(bool on) noexcept;
+
+/// Owns one piece of scratch memory.
+class Scratch {
+  public:
+    [[gnu::always_inline]] explicit Scratch(std::size_t bytes) : memory_(scratch_acquire(bytes)) {}
+    [[gnu::always_inline]] ~Scratch() { scratch_release(memory_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    [[gnu::always_inline]] void* data() const { return memory_; }
+
+  private:
+    void* memory_;
+};
+
+}  // namespace throughtime
