@@ -127,13 +127,18 @@ def recurrence(
 
     Returns:
         states [T, B, d] and the final state of each row [B, d].
+
+    Within a transform of `torch.func` the reference engine runs, whatever the choice: its operations are PyTorch's own, which
+    every transform knows.
     """
-    if _unwatched() and not torch._C._is_any_autocast_enabled():
+    if torch._C._are_functorch_transforms_active():
+        return reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    if unwatched() and not torch._C._is_any_autocast_enabled():
         return _Recurrence.apply(x, U, W, b, s0, lengths, nonlinearity, reverse)  # type: ignore[no-any-return]
     return _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
 
 
-def _unwatched() -> bool:
+def unwatched() -> bool:
     """Whether no tracer, transform or mode has to see the operator, so that its two trips through PyTorch's dispatcher (half of
     what a small call costs) can be saved: the same functions are then called at once."""
     return not (
@@ -149,7 +154,8 @@ def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
 
 def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
     found = _gradients(engine_for(W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
-    return tuple(W.new_empty(0) if g is None else g for g in found)  # a schema has no optional outputs
+    # A schema has no optional outputs, and the shape functions promise contiguous ones.
+    return tuple(W.new_empty(0) if g is None else g.contiguous() for g in found)
 
 
 def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
@@ -196,7 +202,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
         arguments = x, U, W, b, s0, lengths, nonlinearity, reverse
-        if _unwatched():
+        if unwatched():
             states, final = _forward(*arguments)
         else:
             with _below_autograd():
@@ -210,8 +216,9 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, dstates, dfinal):
         x, U, W, s0, lengths, states = ctx.saved_tensors
         needs = list(ctx.needs_input_grad[:5])
-        run = _backward if _unwatched() and not torch.is_grad_enabled() else _recurrence_backward
-        found = run(dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs)
+        nonlinearity, reverse = ctx.options
+        run = _backward if unwatched() and not torch.is_grad_enabled() else _recurrence_backward
+        found = run(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
         return *(g if need else None for g, need in zip(found, needs, strict=True)), None, None, None
 
 
@@ -232,12 +239,13 @@ class _RecurrenceBackward(torch.autograd.Function):
         needed = [i for i, need in enumerate(ctx.needs_input_grad[:7]) if need]
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # A graph of its own for the first derivatives; with create_graph the saved tensors' history is kept.
-            if not create_graph:
-                inputs = [
-                    t.detach().requires_grad_(i in needed) if t is not None else None for i, t in enumerate(inputs)
-                ]
-            found = _gradients(reference, *inputs, lengths, *ctx.options)
+            # A node of its own for each input, so that a path from one to another (states depend on W) is not followed here:
+            # autograd will follow it. With create_graph the history stays attached behind those nodes.
+            inputs = [
+                None if t is None else t.view_as(t) if create_graph else t.detach().requires_grad_(i in needed)
+                for i, t in enumerate(inputs)
+            ]
+            found = _gradients(reference, *inputs, lengths, *ctx.options)  # type: ignore[call-arg]
             pairs = [(g, up) for g, up in zip(found, upstream, strict=True) if g is not None and g.requires_grad]
             by_input = torch.autograd.grad(
                 [g for g, _ in pairs],
@@ -374,7 +382,8 @@ class _ElmanLoss(torch.autograd.Function):
             return *(next(scaled) if need else None for need in needed), None, None, None, None
         # create_graph=True: the gradients themselves will be differentiated, so they are computed by differentiable parts.
         x, U, W, b, V, c, s0, y, lengths = ctx.saved_tensors
-        inputs = [t for t, need in zip((x, U, W, b, V, c, s0), needed, strict=True) if need]
+        x, U, W, b, V, c, s0 = nodes = [None if t is None else t.view_as(t) for t in (x, U, W, b, V, c, s0)]
+        inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
         value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
-        found = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=True))
+        found = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=True))  # type: ignore[arg-type]
         return *(next(found) if need else None for need in needed), None, None, None, None
