@@ -162,3 +162,15 @@ def test_padding_and_batch_mates_change_nothing(engine: str) -> None:
     for i, length in enumerate(case.lengths.tolist()):
         alone = case.net(case.x[i : i + 1, :length])[0]
         assert_close(z[i, :length], alone, 1e-14, f"row {i}")
+
+
+def test_a_second_backward_through_the_same_loss_adds_the_same(engine: str) -> None:
+    case = make(Problem(5, 2, 3, 4, 3, ragged=True, s0="given"))
+    _, once = ours(case)
+    loss = case.net.loss(case.x, case.y, case.lengths, s0=case.s0)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    for name in "UWbVc":
+        assert_close(getattr(case.net, name).grad, 2 * once[name], 1e-13, name)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()

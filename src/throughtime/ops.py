@@ -148,12 +148,17 @@ def unwatched() -> bool:
     )
 
 
+def _engine(x: Tensor, W: Tensor) -> ModuleType:
+    """The engine for a batch; the reference for an empty one, which leaves nothing to be fast at."""
+    return engine_for(W) if x.shape[1] else reference
+
+
 def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
-    return engine_for(W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    return _engine(x, W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
 
 
 def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
-    found = _gradients(engine_for(W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+    found = _gradients(_engine(x, W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
     # A schema has no optional outputs, and the shape functions promise contiguous ones.
     return tuple(W.new_empty(0) if g is None else g.contiguous() for g in found)
 
@@ -191,6 +196,11 @@ def backward_sweep(
     """
     with torch.no_grad():
         return engine_for(W).backward(dstates, None, states, W, None, nonlinearity, reverse)[0]
+
+
+def sigma(a: Tensor, nonlinearity: str) -> Tensor:
+    """σ(a) of pre-activations of any shape."""
+    return reference.SIGMA[nonlinearity](a)
 
 
 def slopes(states: Tensor, nonlinearity: str) -> Tensor:
@@ -368,22 +378,26 @@ class _ElmanLoss(torch.autograd.Function):
         )
         ctx.save_for_backward(x, U, W, b, V, c, s0, y, lengths)
         ctx.options = nonlinearity, reduction
-        if found is not None:
-            ctx.found = (found.x, found.U, found.W, found.b, found.V, found.c, found.s0)
+        ctx.found = None if found is None else (found.x, found.U, found.W, found.b, found.V, found.c, found.s0)
         ctx.mark_non_differentiable(final)
         return value, final
 
     @staticmethod
     def backward(ctx, dvalue, _):
         needed = ctx.needs_input_grad[:7]
-        if not torch.is_grad_enabled():
-            wanted = [g for g, need in zip(ctx.found, needed, strict=True) if need]
-            scaled = iter(torch._foreach_mul(wanted, dvalue.item()))  # type: ignore[attr-defined]
-            return *(next(scaled) if need else None for need in needed), None, None, None, None
-        # create_graph=True: the gradients themselves will be differentiated, so they are computed by differentiable parts.
+        # The gradients are handed over, not copied; a second backward through the same graph computes them anew below.
+        found, ctx.found = ctx.found, None
+        if found is not None and not torch.is_grad_enabled():
+            scale = dvalue.item()
+            if scale != 1:
+                torch._foreach_mul_([g for g in found if g is not None], scale)  # type: ignore[attr-defined]
+            return *(g if need else None for g, need in zip(found, needed, strict=True)), None, None, None, None
+        # With create_graph=True the gradients themselves will be differentiated, so they come from differentiable parts.
         x, U, W, b, V, c, s0, y, lengths = ctx.saved_tensors
-        x, U, W, b, V, c, s0 = nodes = [None if t is None else t.view_as(t) for t in (x, U, W, b, V, c, s0)]
-        inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
-        value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
-        found = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=True))  # type: ignore[arg-type]
-        return *(next(found) if need else None for need in needed), None, None, None, None
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x, U, W, b, V, c, s0 = nodes = [None if t is None else t.view_as(t) for t in (x, U, W, b, V, c, s0)]
+            inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
+            value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
+            again = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph))  # type: ignore[arg-type]
+        return *(next(again) if need else None for need in needed), None, None, None, None
