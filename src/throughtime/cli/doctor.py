@@ -1,0 +1,110 @@
+"""`throughtime doctor`: what is installed, and who computes."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import platform
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+REQUIRED = ("throughtime", "torch", "numpy")
+OPTIONAL = {  # package -> the extra that brings it
+    "cyclopts": "cli",
+    "rich": "cli",
+    "polars": "cli",
+    "conllu": "cli",
+    "safetensors": "cli",
+    "tomli-w": "cli",
+    "matplotlib": "cli",
+    "bokeh": "cli",
+    "scikit-learn": "cli",
+    "seqeval": "cli",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "onnxruntime": "onnx",
+}
+
+
+def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Tell versions, engine, instruction set and threads: what to send with a bug report.
+
+    Args:
+        json: for machines.
+    """
+    found = examine()
+    if json:
+        print(json_module.dumps(found, indent=2))
+        return
+    rows = {name: found[name] or "missing" for name in ("throughtime", "python", "platform", "torch", "numpy")}
+    rows |= {"engine": _engine_line(found["engine"])}
+    rows |= {"instruction set": found["instruction_set"] or "unknown", "threads": _threads_line(found["threads"])}
+    for name, version in found["optional"].items():
+        rows[name] = version or f"missing: pip install 'throughtime[{OPTIONAL[name]}]'"
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def examine() -> dict[str, Any]:
+    """Everything that `doctor` tells; None where something is missing."""
+    try:
+        computing = _computing()
+    except ImportError as error:
+        computing = {"engine": {"missing": str(error)}, "instruction_set": None, "threads": None}
+    return {
+        **{name: _version(name) for name in REQUIRED},
+        "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
+        "platform": f"{platform.platform()}, {os.cpu_count()} cores",
+        **computing,
+        "optional": {name: _version(name) for name in OPTIONAL},
+    }
+
+
+def _version(package: str) -> str | None:
+    if package == "throughtime":
+        import throughtime
+
+        return throughtime.__version__
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _computing() -> dict[str, Any]:
+    import torch
+
+    from throughtime import ops
+
+    native = ops.native
+    available = ["reference"] if native.load_error is not None else ["native", "reference"]
+    instruction_set = getattr(native, "instruction_set", torch.backends.cpu.get_cpu_capability)
+    return {
+        "engine": {
+            "chosen": ops.get_engine(),
+            "runs": "native" if "native" in available and ops.get_engine() != "reference" else "reference",
+            "available": available,
+            "missing": native.load_error,
+        },
+        "instruction_set": instruction_set(),
+        "threads": {"torch": torch.get_num_threads(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")},
+    }
+
+
+def _engine_line(engine: dict[str, Any]) -> str:
+    if "runs" not in engine:
+        return f"none: {engine['missing']}"
+    missing = f"; native is missing: {engine['missing']}" if engine["missing"] else ""
+    return f"{engine['runs']} (chosen: {engine['chosen']}; available: {', '.join(engine['available'])}{missing})"
+
+
+def _threads_line(threads: dict[str, Any] | None) -> str:
+    if threads is None:
+        return "unknown"
+    limit = threads["OMP_NUM_THREADS"]
+    return f"{threads['torch']}" + (f" (OMP_NUM_THREADS={limit})" if limit else "")

@@ -1,0 +1,54 @@
+"""Text coloured by a label per character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+STYLES = ("green", "yellow", "default", "bold magenta", "cyan", "bright_blue", "dim", "red", "bold blue", "bold green")
+"""Of the labels, in their order; those of python-source as editors have them."""
+
+
+def show(text: str, labels: Sequence[str], names: Sequence[str], truth: Sequence[str] | None = None) -> None:
+    """Print `text` on standard output, each character in the colour of its label, and a legend.
+
+    Where standard output shows no colour, each line has its labels beneath it, one letter for each.
+
+    Args:
+        labels: one per character.
+        names: the labels there are, in their order.
+        truth: where given, characters whose label is another one are underlined.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    colours = console.color_system is not None and not console.no_color
+    letters = _letters(names)
+    if colours:
+        styles = {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
+        coloured = Text()
+        for i, (character, label) in enumerate(zip(text, labels, strict=True)):
+            wrong = truth is not None and truth[i] != label
+            coloured.append(character, f"{styles[label]} underline" if wrong else styles[label])
+        console.print(coloured)
+        legend = Text("  ").join(Text(name, styles[name]) for name in names)
+        console.print(legend + Text("  underlined: wrong", "underline") if truth is not None else legend)
+        return
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        shown = line.rstrip("\r\n")
+        print(shown)
+        print("".join(letters[label] for label in labels[begin : begin + len(shown)]).rstrip())
+        begin += len(line)
+    print("  ".join(f"{letters[name]} {name}" for name in names if letters[name] != " "))
+
+
+def _letters(names: Sequence[str]) -> dict[str, str]:
+    """A letter for each label: of its own name where one is left; a space for "space"."""
+    letters: dict[str, str] = {}
+    spare = [chr(point) for point in range(ord("A"), ord("Z") + 1)] + [chr(p) for p in range(ord("0"), ord("9") + 1)]
+    for name in names:
+        own = [" "] if name == "space" else [c for c in name.lower() if c.isalnum()]
+        free = (c for c in [*own, *spare] if c not in letters.values())
+        letters[name] = next(free, "?")
+    return letters

@@ -1,0 +1,63 @@
+"""Pictures of a training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from throughtime.learning import History
+
+TRAIN, VALID, BASELINE = "#1f77b4", "#d95f02", "#666666"
+
+
+def learning_curve(history: History, title: str, baselines: Mapping[str, float]) -> bytes:
+    """Loss, and accuracy where there is one, by epoch: a PNG picture.
+
+    Args:
+        baselines: accuracies to draw as dashed lines, by name.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = history["epoch"]
+    accurate = "valid_accuracy" in history.rows[0]
+    figure = Figure(figsize=(9.6, 4.2) if accurate else (5.4, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots(1, 2 if accurate else 1, squeeze=False)[0]
+    figure.suptitle(title)
+    loss = axes[0]
+    loss.plot(epochs, history["train_loss"], "o-", color=TRAIN, label="training")
+    if "valid_loss" in history.rows[0]:
+        loss.plot(epochs, history["valid_loss"], "o-", color=VALID, label="validation")
+        loss.legend(frameon=False)
+    loss.set_ylabel("loss per target")
+    loss.set_ylim(bottom=0)
+    if accurate:
+        values = history["valid_accuracy"]
+        axes[1].plot(epochs, values, "o-", color=VALID, label="validation")
+        axes[1].annotate(
+            f"{values[-1]:.3f}", (epochs[-1], values[-1]), xytext=(0, 6), textcoords="offset points", ha="center"
+        )
+        for name, value in baselines.items():
+            axes[1].axhline(value, color=BASELINE, linestyle="--", linewidth=1)
+            axes[1].annotate(
+                f"{name} {value:.3f}",
+                (1, value),
+                xytext=(-4, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=BASELINE,
+                fontsize="small",
+            )
+        axes[1].set_ylabel("accuracy")
+        axes[1].set_ylim(0, 1.04)
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()

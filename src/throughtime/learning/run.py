@@ -1,0 +1,296 @@
+"""The run folder: what a training leaves behind, and how it is read back.
+
+    config.toml          every option of the training
+    model.json           the architecture: class and arguments
+    model.safetensors    the weights
+    vocabulary.json      the names of inputs and outputs, and their scaling
+    metrics.csv          one row per epoch
+    metrics.json         the final results
+    …                    pictures
+
+A folder comes into being whole, under a temporary name that is then changed. What is read back is not trusted: every key, size
+and shape is checked before it is used, and nothing in the folder can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from throughtime.data.encoding import Encoding
+from throughtime.data.files import write_atomically
+from throughtime.data.sequences import Sequences
+from throughtime.learning.evaluation import predict_logits
+from throughtime.learning.history import History
+from throughtime.model import ElmanNetwork
+
+FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
+JSON_VERSION = 1
+MOST_HEADER = 1 << 20  # bytes; the header of a safetensors file lists its tensors, of which a model has some dozens
+
+
+def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
+    initial_state = "zero" if net.s0 is None else "learned"
+    return {"n": net.n, "d": net.d, "k": net.k, "nonlinearity": net.nonlinearity, "initial_state": initial_state}
+
+
+MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
+    "ElmanNetwork": (ElmanNetwork, _elman_arguments),
+}
+"""The models that a run can hold, with the arguments that build each anew."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and everything needed to use it.
+
+    Attributes:
+        path: the folder.
+        model: one of `MODELS`, in evaluation mode, on the CPU.
+        encoding: the task, the names of inputs and outputs, their scaling.
+        config: the options of the training.
+        metrics: the final results.
+    """
+
+    path: Path
+    model: Any
+    encoding: Encoding
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def encode(self, x: str | Sequence[Any]) -> Sequences:
+        """Sequences as the model reads them.
+
+        Args:
+            x: a model of symbols takes a string (one sequence of characters) or a list of sequences of symbols, where one
+                that the model does not know becomes the unknown symbol; a model of features takes a list of arrays [T_i, n].
+
+        Raises: TypeError, ValueError: not such sequences.
+        """
+        vocabulary = self.encoding.vocabulary
+        if vocabulary is not None:
+            sequences = [x] if isinstance(x, str) else list(x)
+            texts = sequences if all(isinstance(sequence, str) for sequence in sequences) else None
+            return Sequences.from_arrays([vocabulary.encode(sequence) for sequence in sequences], texts=texts)
+        if isinstance(x, str):
+            raise TypeError(f"x: expected arrays of {self.encoding.n} features, found a string")
+        scale = self.encoding.input_scale
+        arrays = [np.asarray(array, np.float64).reshape(len(array), -1) for array in x]
+        arrays = [
+            array if scale is None or array.shape[1] != self.encoding.n else scale.apply(array) for array in arrays
+        ]
+        sequences = Sequences.from_arrays(arrays)
+        sequences.check_range(self.encoding.n, None, "x")
+        return sequences
+
+    def logits(self, x: str | Sequence[Any] | Sequences) -> list[Tensor]:
+        """What the model computes for each sequence: [T_i, k], or [k] where the label is that of the whole sequence.
+
+        Args: x: as in `encode`, or sequences already encoded.
+        """
+        sequences = x if isinstance(x, Sequences) else self.encode(x)
+        return predict_logits(self.model, sequences, truncate=self.truncate)
+
+    def predict(self, x: str | Sequence[Any] | Sequences) -> list[Any]:
+        """The most probable labels of each sequence by name: a list of T_i, or one where it is that of the whole sequence.
+
+        Args: x: as in `encode`, or sequences already encoded.
+        """
+        labels = np.asarray(self.encoding.labels, dtype=object)
+        return [
+            labels[z.argmax(-1).numpy()].tolist() if z.dim() > 1 else labels[int(z.argmax())] for z in self.logits(x)
+        ]
+
+    @property
+    def truncate(self) -> int | None:
+        """The window in which long sequences are walked, as in the training."""
+        truncate = self.config.get("truncate")
+        return truncate if isinstance(truncate, int) else None
+
+
+def check_free(path: Path, overwrite: bool = False) -> None:
+    """Check that a run may be written to `path`.
+
+    Raises: ValueError: something is there, and it is not a run that may be overwritten.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not path.is_dir() or not (path / "model.json").is_file():
+        raise ValueError(f"{path}: expected a free name, an empty folder or a run, found something else")
+    if not overwrite:
+        raise ValueError(f"{path}: expected a free name, found a run; --overwrite replaces it")
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    encoding: Encoding,
+    *,
+    config: Mapping[str, Any],
+    history: History,
+    metrics: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    overwrite: bool = False,
+) -> None:
+    """Write a run folder, whole or not at all.
+
+    Args:
+        model: one of `MODELS`.
+        config: options, in values that TOML knows.
+        metrics: results, in values that JSON knows.
+        files: further files by name, such as pictures.
+        overwrite: whether a run that is there is replaced.
+
+    Raises:
+        ValueError: something else is at `path`.
+        TypeError: a model of another class.
+        OSError: the folder cannot be written.
+    """
+    import tomli_w
+    from safetensors.torch import save as to_safetensors
+
+    check_free(path, overwrite)
+    kind = type(model).__name__
+    if kind not in MODELS:
+        raise TypeError(f"model: expected one of {', '.join(MODELS)}, found {kind}")
+    architecture = {"version": JSON_VERSION, "class": kind, "arguments": MODELS[kind][1](model)}
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    contents: dict[str, bytes | str] = {
+        "config.toml": tomli_w.dumps(dict(config)),
+        "model.json": _json(architecture),
+        "model.safetensors": to_safetensors(weights, metadata={"format": "pt"}),
+        "vocabulary.json": _json(encoding.to_json()),
+        "metrics.json": _json(metrics),
+        **files,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        for name, content in contents.items():
+            write_atomically(temporary / name, content)
+        history.to_csv(temporary / "metrics.csv")
+        _take_place(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _take_place(new: Path, path: Path) -> None:
+    """Give the folder `new` the name `path`; what had it is removed when that is done."""
+    if not path.exists():
+        os.rename(new, path)
+        return
+    old = new.with_name(f"{new.name}.old")
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """The run that `throughtime train` wrote.
+
+    Raises: ValueError: there is no folder, it is not a run, or a file of it is missing or wrong; the message names it.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path}: expected a run folder, found {'a file' if path.exists() else 'no such folder'}")
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        kind = "not a run" if len(missing) == len(FILES) else "an incomplete run"
+        raise ValueError(f"{path}: expected a run folder, found {kind}: {', '.join(missing)} missing")
+    try:
+        encoding = Encoding.from_json(_read_json(path / "vocabulary.json"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path / 'vocabulary.json'}: {error}") from error
+    try:
+        config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+    except ValueError as error:  # TOML or UTF-8
+        raise ValueError(f"{path / 'config.toml'}: expected TOML, found: {error}") from error
+    metrics = _read_json(path / "metrics.json")
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{path / 'metrics.json'}: expected an object, found {type(metrics).__name__}")
+    model = _load_weights(path / "model.safetensors", lambda size: _build(path / "model.json", size))
+    found = getattr(model, "n", None), getattr(model, "k", None)
+    if found != (encoding.n, encoding.k):
+        raise ValueError(
+            f"{path}: expected model.json and vocabulary.json to agree on n and k, found {found} and {encoding.n, encoding.k}"
+        )
+    return Run(path, model.eval(), encoding, config, metrics)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON, found: {error}") from error
+
+
+def _build(path: Path, size: int) -> nn.Module:
+    """The model that model.json describes, without memory for its weights; `size` bytes of weights are there for it."""
+    described = _read_json(path)
+    if not isinstance(described, dict) or described.get("version") != JSON_VERSION:
+        found = described.get("version") if isinstance(described, dict) else type(described).__name__
+        raise ValueError(f"{path}: expected an object of version {JSON_VERSION}, found {found!r}")
+    kind, arguments = described.get("class"), described.get("arguments")
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise ValueError(f"{path}: class: expected one of {', '.join(MODELS)}, found {kind!r}")
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{path}: arguments: expected an object, found {type(arguments).__name__}")
+    for name, value in arguments.items():  # each of them costs at least a byte of weights
+        if isinstance(value, int) and not 0 <= value <= size:
+            raise ValueError(f"{path}: {name}: expected a size that {size} bytes of weights allow, found {value}")
+    try:
+        with torch.device("meta"):
+            return MODELS[kind][0](**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _load_weights(path: Path, build: Callable[[int], nn.Module]) -> nn.Module:
+    """The model with the weights of a safetensors file, which must have its names and shapes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_safetensors
+
+    content = path.read_bytes()
+    header = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or header > min(len(content) - 8, MOST_HEADER):
+        raise ValueError(f"{path}: expected a safetensors file, found {len(content)} bytes with another header")
+    try:
+        tensors = from_safetensors(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: expected a safetensors file, found: {error}") from error
+    model = build(len(content))
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    for name in [*expected, *(tensors.keys() - expected.keys())]:
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != expected.get(name):
+            raise ValueError(f"{path}: {name}: expected shape {expected.get(name)}, found {found}")
+        if tensors[name].dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{path}: {name}: expected float32 or float64, found {tensors[name].dtype}")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{path}: {name}: expected finite numbers, found NaN or infinity")
+    dtypes = sorted({str(value.dtype) for value in tensors.values()})
+    if len(dtypes) > 1:
+        raise ValueError(f"{path}: expected one dtype, found {' and '.join(dtypes)}")
+    model.load_state_dict(tensors, assign=True)
+    return model

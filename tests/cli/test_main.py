@@ -1,0 +1,124 @@
+"""The program as a whole: help, exit statuses, signals, missing packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import SMALL
+
+import throughtime as tt
+from throughtime.cli import VERBS, main
+
+PROGRAM = [sys.executable, "-m", "throughtime"]
+
+
+def test_help_names_every_verb_and_costs_less_than_a_third_of_a_second():
+    """In processor time, which a busy machine does not stretch as it does the time on the clock."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    seconds = []
+    for _ in range(3):
+        before = spent()
+        done = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, timeout=60)
+        seconds.append(spent() - before)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+    assert min(seconds) < 0.3, seconds
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_imports_neither_torch_nor_numpy(verb):
+    code = f"""
+import sys
+from throughtime.cli import main
+assert main({[verb, "--help"] if verb else ["--help"]}) == 0
+print(sorted(sys.modules.keys() & {{"torch", "numpy", "matplotlib", "sklearn"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(command):
+    assert command("--version") == (0, f"{tt.__version__}\n", "")
+
+
+def test_an_unknown_verb_names_the_nearest(refused):
+    assert refused("trian").startswith('Unknown command "trian". Did you mean "train"?')
+
+
+def test_a_refusal_is_one_line_and_status_2_in_a_real_process():
+    done = subprocess.run([*PROGRAM, "train", "--epoch", "1"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: Unknown option: --epoch. Did you mean --epochs?\n"
+
+
+def test_control_c_ends_with_130_and_one_line(tmp_path):
+    code = f"""
+import sys
+from throughtime.cli import main
+from throughtime.data.builtin import BUILTIN, python_source
+BUILTIN["python-source"] = lambda: python_source(**{SMALL})
+sys.exit(main(["train", "--epochs", "99999", "--engine", "reference"]))
+"""
+    program = [sys.executable, "-c", code]
+    with subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(trained):
+    """As in `throughtime predict RUN | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ["predict", trained, "--text", "x = 1\n" * 10_000]
+    done = subprocess.run([*PROGRAM, *arguments], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_doctor_tells_versions_engine_and_threads(command):
+    status, out, err = command("doctor")
+    assert (status, err) == (0, "")
+    for name in ("throughtime", "python", "torch", "numpy", "engine", "instruction set", "threads", "onnxruntime"):
+        assert [line for line in out.splitlines() if line.startswith(name)]
+    found = json.loads(command("doctor", "--json").out)
+    assert found["throughtime"] == tt.__version__
+    assert found["engine"]["chosen"] == found["engine"]["runs"] == "reference"
+    assert "reference" in found["engine"]["available"]
+    assert found["threads"]["torch"] >= 1
+
+
+def test_doctor_tells_what_is_missing(command, monkeypatch):
+    monkeypatch.setattr("throughtime.engines.native.load_error", "no such file")
+    monkeypatch.setattr("throughtime.cli.doctor.REQUIRED", ("throughtime", "torch", "numpy"))
+    monkeypatch.setattr("throughtime.cli.doctor.OPTIONAL", {"no-such-package": "onnx"})
+    out = command("doctor").out
+    assert "reference (chosen: reference; available: reference; native is missing: no such file)" in out
+    assert "no-such-package  missing: pip install 'throughtime[onnx]'" in out
+
+
+def test_a_command_line_without_its_packages_tells_how_to_get_them(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "throughtime.cli.parser", raising=False)
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    assert main(["doctor"]) == 1
+    assert "cyclopts" in capsys.readouterr().err

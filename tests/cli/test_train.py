@@ -1,0 +1,174 @@
+"""`throughtime train`: what it prints, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+
+import throughtime.data.files
+from throughtime.learning import History
+
+FILES = {
+    "config.toml", "learning-curve.png", "metrics.csv", "metrics.json", "model.json", "model.safetensors", "vocabulary.json"
+}  # fmt: skip
+
+
+def test_training_writes_a_run_and_tells_the_results(command):
+    status, out, err = command("train", *QUICK, "--truncate", 50)
+    assert status == 0
+    run = Path("runs/python-source")
+    assert {file.name for file in run.iterdir()} == FILES
+    results = json.loads((run / "metrics.json").read_text())
+    for name, value in {"accuracy": results["test"]["accuracy"], **results["baselines"]}.items():
+        assert [line for line in out.splitlines() if line.strip().startswith(name) and line.endswith(f"{value:.4f}")]
+    assert results["test"]["targets"] == sum(row["count"] for row in results["test"]["classes"].values())
+    assert "run folder: runs/python-source" in out
+    assert "epoch   1" in err
+    assert "\x1b" not in out
+    with open(run / "metrics.csv") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
+    assert (run / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
+    assert list(Path("runs").iterdir()) == [run]
+
+
+def test_the_resolved_configuration_repeats_the_training(command):
+    assert command("train", *QUICK, "--seed", 3).status == 0
+    config = Path("runs/python-source/config.toml")
+    resolved = tomllib.loads(config.read_text())
+    assert (resolved["seed"], resolved["truncate"], resolved["task"]) == (3, 200, "tag")
+    assert command("train", "--config", config, "--out", "again").status == 0
+    assert Path("again/config.toml").read_bytes() == config.read_bytes()
+    assert Path("again/model.safetensors").read_bytes() == (config.parent / "model.safetensors").read_bytes()
+
+
+def test_flag_before_toml_before_default(command):
+    Path("run.toml").write_text('states = 4\nepochs = 2\ninitialization = "uniform"\nengine = "reference"\n')
+    assert command("train", "--config", "run.toml", "--epochs", 1).status == 0
+    resolved = tomllib.loads(Path("runs/python-source/config.toml").read_text())
+    assert (resolved["states"], resolved["epochs"], resolved["initialization"]) == (4, 1, "uniform")
+    assert resolved["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "states = 4\nepoch = 2\n",
+            "run.toml, line 2: expected an option of `throughtime train`, found the key 'epoch'; did you mean epochs?",
+        ),
+        (
+            "\n[train]\nepochs = 2\n",
+            "run.toml, line 2: expected an option of `throughtime train`, found the key 'train'",
+        ),
+        ("[epochs]\nx = 2\n", "run.toml, line 1: epochs: expected a value, found a table"),
+        (
+            'states = 3\n\nepochs = "ten"\n',
+            "run.toml, line 3: Invalid value for [epochs]: expected a whole number, found 'ten'",
+        ),
+        ("epochs = 2.5\n", "run.toml, line 1: Invalid value for [epochs]: expected a whole number, found '2.5'"),
+        ("epochs = 2\nepochs = 3\n", "run.toml: expected TOML, found: Cannot overwrite a value (at line 2"),
+        ('optimizer = "adm"\n', 'Did you mean "adam"?'),
+        ('out = "here"\nconfig = "other.toml"', "found the key 'config'"),
+    ],
+)
+def test_a_wrong_toml_file_is_refused(refused, text, expected):
+    Path("run.toml").write_text(text)
+    assert expected in refused("train", "--config", "run.toml")
+
+
+def test_a_toml_file_that_is_not_text_or_not_there_is_refused(refused):
+    Path("run.toml").write_bytes(b"epochs = 1 # \xff")
+    assert refused("train", "--config", "run.toml") == "run.toml, byte 13: expected UTF-8, found 0xff"
+    assert refused("train", "--config", "none.toml") == "--config: none.toml: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
+        (["--epochs", "3.5"], "Invalid value for --epochs: expected a whole number, found '3.5'"),
+        (["--epochs", "0"], "epochs: expected at least 1, found 0"),
+        (["--truncate", "some"], "Invalid value for --truncate: expected a whole number or auto or none, found 'some'"),
+        (["--states", "-1"], "d: expected at least 1, found -1"),
+        (["--lr", "0"], "lr: expected a positive number, found 0.0"),
+        (["--lr", "nan"], "lr: expected a positive number, found nan"),
+        (["--clip-norm", "-2"], "clip_norm: expected a positive number"),
+        (["--batch-size", "0"], "batch_size: expected at least 1, found 0"),
+        (["--nonlinearity", "tan"], 'Did you mean "tanh"?'),
+        (["--task", "lm"], "--task: expected tag, which python-source is for, found lm"),
+        (["pyhton-source"], "did you mean python-source?"),
+        (["python-source", "more"], "expected no further argument, found 'more'"),
+        (["--optimizer", "gd", "--truncate", "9"], 'optimizer "gd": expected the full batch of whole sequences'),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_line(command, arguments, expected):
+    status, out, err = command("train", *arguments)
+    assert (status, out) == (2, "")
+    assert expected in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
+
+
+def test_a_second_training_takes_the_next_name(command):
+    Path("runs/python-source").mkdir(parents=True)
+    Path("runs/python-source/notes").touch()
+    assert command("train", *QUICK).out.endswith("run folder: runs/python-source-2\n")
+    assert command("train", *QUICK).out.endswith("run folder: runs/python-source-3\n")
+
+
+def test_a_run_is_replaced_only_when_told_so(command, refused):
+    assert command("train", *QUICK, "--out", "mine").status == 0
+    before = Path("mine/model.safetensors").read_bytes()
+    assert (
+        refused("train", *QUICK, "--out", "mine") == "mine: expected a free name, found a run; --overwrite replaces it"
+    )
+    assert command("train", *QUICK, "--out", "mine", "--overwrite", "--seed", 1).status == 0
+    assert Path("mine/model.safetensors").read_bytes() != before
+    assert list(Path().iterdir()) == [Path("mine")]
+
+
+def test_a_folder_that_is_not_a_run_is_never_replaced(refused):
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years of work")
+    expected = "mine: expected a free name, an empty folder or a run, found something else"
+    assert refused("train", *QUICK, "--out", "mine", "--overwrite") == expected
+    assert Path("mine/thesis.txt").read_text() == "years of work"
+
+
+def test_weights_that_grow_beyond_all_bounds_are_a_failure_not_a_run(command):
+    arguments = ("--nonlinearity", "identity", "--optimizer", "sgd", "--lr", "1e30", "--clip-norm", "none")
+    status, out, err = command("train", *QUICK, *arguments)
+    assert (status, out) == (1, "")
+    assert "expected a finite loss and gradient" in err.splitlines()[-1]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("when", ["training", "writing"])
+def test_an_interrupted_training_leaves_nothing(command, monkeypatch, when):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    if when == "training":
+        monkeypatch.setattr("throughtime.learning.recipe.evaluate", interrupt)
+    else:
+        monkeypatch.setattr(History, "to_csv", interrupt)
+    status, out, err = command("train", *QUICK)
+    assert (status, out) == (130, "")
+    assert err.splitlines()[-1] == "interrupted"
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def test_a_full_disk_is_a_failure_in_one_line(command, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "runs/python-source")
+
+    monkeypatch.setattr(throughtime.data.files.os, "fsync", full)
+    status, out, err = command("train", *QUICK)
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1] == "error: runs/python-source: No space left on device"
+    assert not list(Path("runs").iterdir())
