@@ -109,18 +109,18 @@ class RNN(nn.RNNBase):
     def _over_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
         """Spread the packed steps over a padded [T, B], run, and gather the states of the real steps again.
 
-        A padded entry copies some real step: the recurrence never reads it, and its gradient is zero.
+        A padded entry repeats the real one before it: the recurrence never reads it, and its gradient is zero.
         """
         data, sizes, order, inverse = packed
         if data.dim() != (1 if is_symbols(data) else 2):
             raise RuntimeError(f"input must have 2 dimensions (1 for integer symbols), got {data.dim()}")
+        if ops.unwatched():
+            steps = sizes.tolist()
+            if sum(steps) != len(data) or steps != sorted(steps, reverse=True):
+                raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)}, found {steps}")
         T, B = len(sizes), int(sizes[0])
-        row = torch.arange(B)
-        real = row < sizes.unsqueeze(1)
-        if ops.unwatched() and (int(real.sum()) != len(data) or bool((sizes.diff() > 0).any())):
-            raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)} steps, found {sizes}")
-        first = (sizes.cumsum(0) - sizes).unsqueeze(1)
-        source = (first + row).clamp_(max=len(data) - 1).flatten().to(data.device)
+        real = torch.arange(B) < sizes.unsqueeze(1)
+        source = (real.flatten().cumsum(0) - 1).to(data.device)
         target = real.flatten().nonzero().squeeze(1).to(data.device)
         x = data.index_select(0, source).unflatten(0, (T, B))
         if hx is not None and order is not None:
