@@ -64,7 +64,7 @@ MALFORMED = [
     ),
     ("unsorted.csv", LONG + "b,1.5,0,up\n", TABLE, ":6: t: expected a time after 2, found 1.5"),
     ("again.csv", LONG + "b,2,0,up\n", TABLE, ":6: t: expected a time after 2, found 2"),
-    ("timeless.csv", LONG + "b,later,0,up\n", TABLE, ":6: t: expected a number or a date, .*, found 'later'"),
+    ("timeless.csv", LONG + "b,later,0,up\n", TABLE, ":6: t: expected a number, or a date such as .*, found 'later'"),
     ("mixed.csv", LONG + "b,3,high,up\n", TABLE, ":6: x: expected a finite number, found 'high'"),
     ("nan.csv", LONG + "b,3,NaN,up\n", TABLE, ":6: x: expected a finite number, found 'NaN'"),
     ("inf.csv", LONG + "b,3,-inf,up\n", TABLE, ":6: x: expected a finite number, found '-inf'"),
@@ -91,7 +91,7 @@ MALFORMED = [
         {"target": "y", "task": "classify"},
         ": expected an id column for .* classify, found none",
     ),
-    ("quoted.tsv", 'id\tx\n"a\nb"\t1\na\t-\n', {"id": "id"}, ":4: x: expected a finite number, found '-'"),
+    ("quoted.csv", 'id,x\n"a\nb",1\na,-\n', {"id": "id"}, ":4: x: expected a finite number, found '-'"),
     ("text.parquet", "id,x", {}, ": expected a Parquet file, found "),
     ("null.parquet", parquet(x=[1.0, None]), {}, ": row 2: x: expected a value, found an empty cell"),
     ("list.parquet", parquet(x=[[1.0], [2.0]]), {}, r": x: expected numbers, found List\(Float64\)"),
@@ -181,7 +181,7 @@ def test_one_line_tells_what_is_wrong(tmp_path, name, content, options, message)
 
 def test_a_folder_without_texts(tmp_path):
     (tmp_path / "LICENSE").write_text("text")
-    with pytest.raises(DataError, match=r": expected files whose names end in .txt, found none"):
+    with pytest.raises(DataError, match=r": expected at least 2 files whose names end in .txt, found 0"):
         load(tmp_path)
 
 

@@ -176,6 +176,26 @@ def test_symbols_stay_symbols_where_the_first_is_a_number(tmp_path):
     assert again.train.x.tolist() == data.test.x.tolist()
 
 
+def test_a_quotation_mark_is_a_word_where_tabs_separate(tmp_path):
+    (tmp_path / "a.tsv").write_text('word\ttag\nsay\tV\n"\tP\nyes\tN\n')
+    assert words(load(tmp_path / "a.tsv", target="tag", **WHOLE)) == [["say", '"', "yes"]]
+    (tmp_path / "a.csv").write_text('word,tag\nsay,V\n"""",P\n"a, b",N\n')
+    assert words(load(tmp_path / "a.csv", target="tag", **WHOLE)) == [["say", '"', "a, b"]]
+
+
+@pytest.mark.parametrize(
+    "times",
+    ["1 2 10", "-1.5 0 1e3", "2024-02-01 2024-02-29 2024-03-01", "2024-01-01T09:30 2024-01-01T10:00 2024-01-02T09:00"],
+)
+def test_times(tmp_path, times):
+    first, second, third = times.split()
+    (tmp_path / "a.csv").write_text(f"t,x\n{first},1\n{second},2\n{third},4\n")
+    assert unscaled(load(tmp_path / "a.csv", time="t", **WHOLE)) == [[[1], [2]]]
+    (tmp_path / "a.csv").write_text(f"t,x\n{first},1\n{third},2\n{second},3\n")
+    with pytest.raises(ValueError, match=f":4: t: expected a time after {third}, found {second}"):
+        load(tmp_path / "a.csv", time="t", **WHOLE)
+
+
 def archive(**arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

@@ -20,11 +20,12 @@ def read_folder(path: Path, options: Options) -> Records:
     a file away, and so are empty lines. lm: each file is a text.
 
     Raises:
-        DataError: no such file, a file without text, or a byte that is not UTF-8.
+        DataError: no such file (or a single class), a file without text, or a byte that is not UTF-8.
     """
+    needed = 1 if options.task == "lm" else 2
     files = sorted(file for file in path.iterdir() if file.suffix == SUFFIX and file.is_file())
-    if not files:
-        raise DataError(path, f"files whose names end in {SUFFIX}", "none")
+    if len(files) < needed:
+        raise DataError(path, f"at least {needed} files whose names end in {SUFFIX}", str(len(files)))
     if options.task == "lm":
         texts = [read_whole(file) for file in files]
         names, places = [file.stem for file in files], [str(file) for file in files]

@@ -140,7 +140,7 @@ def _times(table: Table, progress: Progress, series: pl.Series) -> np.ndarray:
         if wrong.any():
             row = int(wrong.arg_max() or 0)
             place = f"{table.place(progress.rows + row)}: {series.name}"
-            raise DataError(place, "a number or a date, as in the other rows", repr(series[row]))
+            raise DataError(place, "a number, or a date such as 2024-12-31", repr(series[row]))
         return dates.to_physical().to_numpy()
     if not (series.dtype.is_numeric() or series.dtype.is_temporal()):
         raise DataError(f"{table.source}: {series.name}", "numbers or dates", str(series.dtype))

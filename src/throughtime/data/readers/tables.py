@@ -34,7 +34,8 @@ class Table:
 
 
 def open_csv(path: Path, separator: str) -> Table:
-    """A text file with a header; lines that are empty are passed over.
+    """A text file with a header; lines that are empty are passed over. Separated by commas, a field may be in double quotes;
+    separated by tabs, a quotation mark is a character like any other (as IANA registered text/tab-separated-values).
 
     Raises:
         DataError: a header that is missing or names a column twice; while reading, a line of too many fields, a quotation
@@ -44,7 +45,7 @@ def open_csv(path: Path, separator: str) -> Table:
     _check_names(f"{path}:1", columns)
 
     def rows(chosen: list[str]) -> Iterator[pl.DataFrame]:
-        scan = pl.scan_csv(path, separator=separator, infer_schema=False, glob=False)
+        scan = pl.scan_csv(path, separator=separator, quote_char=_quote(separator), infer_schema=False, glob=False)
         scan = scan.filter(~pl.all_horizontal(pl.all().is_null())).select(pl.col(chosen).str.strip_chars())
         try:
             yield from scan.collect_batches(chunk_size=CHUNK_ROWS)
@@ -108,9 +109,14 @@ def _check_names(place: str, names: list[Any]) -> None:
             raise DataError(f"{place}: header", "each name once", f"{name!r} {names.count(name)} times")
 
 
+def _quote(separator: str) -> str | None:
+    return '"' if separator == "," else None
+
+
 def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The fields of each line that is not empty, with its number: slow, to tell where something is."""
-    lines = csv.reader((line for _, line in numbered_lines(path)), delimiter=separator, strict=True)
+    quoting = csv.QUOTE_MINIMAL if _quote(separator) else csv.QUOTE_NONE
+    lines = csv.reader((line for _, line in numbered_lines(path)), delimiter=separator, quoting=quoting, strict=True)
     before = 0
     while True:
         try:
