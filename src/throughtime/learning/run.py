@@ -33,11 +33,11 @@ from throughtime.data.files import write_atomically
 from throughtime.data.sequences import Sequences
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.history import History
+from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1
-MOST_HEADER = 1 << 20  # bytes; the header of a safetensors file lists its tensors, of which a model has some dozens
 
 
 def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
@@ -132,6 +132,17 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise ValueError(f"{path}: expected a free name, found a run; --overwrite replaces it")
 
 
+def describe(model: nn.Module) -> dict[str, Any]:
+    """What model.json holds: the class and the arguments that build it anew.
+
+    Raises: TypeError: not one of `MODELS`.
+    """
+    kind = type(model).__name__
+    if kind not in MODELS:
+        raise TypeError(f"model: expected one of {', '.join(MODELS)}, found {kind}")
+    return {"version": JSON_VERSION, "class": kind, "arguments": MODELS[kind][1](model)}
+
+
 def save(
     path: Path,
     model: nn.Module,
@@ -161,10 +172,7 @@ def save(
     from safetensors.torch import save as to_safetensors
 
     check_free(path, overwrite)
-    kind = type(model).__name__
-    if kind not in MODELS:
-        raise TypeError(f"model: expected one of {', '.join(MODELS)}, found {kind}")
-    architecture = {"version": JSON_VERSION, "class": kind, "arguments": MODELS[kind][1](model)}
+    architecture = describe(model)
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     contents: dict[str, bytes | str] = {
         "config.toml": tomli_w.dumps(dict(config)),
@@ -268,17 +276,8 @@ def _build(path: Path, size: int) -> nn.Module:
 
 def _load_weights(path: Path, build: Callable[[int], nn.Module]) -> nn.Module:
     """The model with the weights of a safetensors file, which must have its names and shapes."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_safetensors
-
     content = path.read_bytes()
-    header = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or header > min(len(content) - 8, MOST_HEADER):
-        raise ValueError(f"{path}: expected a safetensors file, found {len(content)} bytes with another header")
-    try:
-        tensors = from_safetensors(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: expected a safetensors file, found: {error}") from error
+    tensors = read_tensors(path, content)
     model = build(len(content))
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in [*expected, *(tensors.keys() - expected.keys())]:
