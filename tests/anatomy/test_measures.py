@@ -76,7 +76,7 @@ def test_jacobian_norms_of_a_backward_direction():
     x, y = torch.randn(2, 6, 3, dtype=D64), torch.randint(2, (2, 6))
     lengths = torch.tensor([6, 4])
     a = anatomy(rnn, x, y, lengths, direction=1, readout=readout)
-    W = rnn.weight_hh_l0_reverse.detach()
+    W = rnn.all_weights[1][1].detach()
     states = a.unrolled.chosen.states
     for i, length in enumerate(lengths.tolist()):
         for t in range(length):
