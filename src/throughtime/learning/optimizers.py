@@ -26,13 +26,10 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {
     "sgd": (optim.SGD, 0.1),
     "momentum": (partial(optim.SGD, momentum=0.9), 0.01),
     "rmsprop": (optim.RMSprop, 1e-3),
-    "adam": (optim.Adam, 1e-3),
-    "adamw": (optim.AdamW, 1e-3),
+    "adam": (partial(optim.Adam, fused=True), 1e-3),
+    "adamw": (partial(optim.AdamW, fused=True), 1e-3),
 }
-"""Optimiser and default learning rate η by name.
-
-Not the fused variants: they wake every thread for the smallest tensor, which beside another busy process takes milliseconds.
-"""
+"""Optimiser and default learning rate η by name. Fused: one pass over each parameter instead of ten."""
 
 
 def make_optimizer(
