@@ -1,4 +1,4 @@
-// Scratch memory: aligned, cached between calls, never initialised (in tests it is filled with NaN).
+// Memory: scratch that is aligned, cached between calls and never initialised (in tests it is filled with NaN); huge pages.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,10 @@ std::size_t scratch_cached() noexcept;
 
 /// While on, scratch memory is filled with NaN when it is acquired.
 void scratch_poison(bool on) noexcept;
+
+/// Asks the system to back this memory with huge pages, where it has them: call it before the memory is first touched. A new
+/// array of tens of megabytes otherwise costs as much time in page faults as in arithmetic. Small arrays are left alone.
+void prefer_huge_pages(void* memory, std::size_t bytes) noexcept;
 
 /// Owns one piece of scratch memory.
 class Scratch {

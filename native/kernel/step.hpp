@@ -99,7 +99,7 @@ void learning_step(const StepCall<S>& call) {
     const Recurrence<S>& net = call.net;
     const bool learn = call.dW != nullptr;
     const Index inputs = net.symbols ? 1 : net.n;
-    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, (learn ? 3 : 1) * net.d * (net.d + inputs + call.k));
+    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, 2 * net.d * (net.d + inputs + call.k));  // learn or not
     const WeightUse use{.forward = true, .backward = learn, .inputs = static_cast<bool>(call.dx), .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);
