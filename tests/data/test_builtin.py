@@ -6,6 +6,7 @@ import pytest
 
 from throughtime.data import KINDS, Sequences, label_text, load, majority_accuracy, symbol_accuracy
 from throughtime.data.builtin.python_source import TEST, TRAIN, VALID, python_source
+from throughtime.data.preparation import prepare
 
 LETTER = dict(zip("csnkod ", range(7), strict=True))  # comment string name keyword op digit space
 
@@ -40,7 +41,8 @@ def test_what_is_not_python_is_refused_with_its_line(text):
 
 @pytest.fixture(scope="module")
 def source():
-    return python_source(["bisect.py", "heapq.py", "no_such_module.py"], ["copy.py"], ["queue.py", "sched.py"])
+    parts = python_source(["bisect.py", "heapq.py", "no_such_module.py"], ["copy.py"], ["queue.py", "sched.py"])
+    return prepare("python-source", **parts)
 
 
 def test_python_source(source):
@@ -62,7 +64,7 @@ def test_python_source_lists_have_nothing_in_common():
 
 
 def test_python_source_without_any_file():
-    with pytest.raises(ValueError, match=r"valid: expected files of the standard library in .*, found none of 1"):
+    with pytest.raises(ValueError, match=r": valid: expected at least one sequence, found none"):
         python_source(["bisect.py"], ["no_such_module.py"], ["queue.py"])
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from throughtime.data.dataset import Dataset
-from throughtime.data.language import language_dataset
+from throughtime.data.records import Records
 
 
-def pydoc_topics() -> Dataset:
+def pydoc_topics() -> dict[str, Records]:
     """The texts of `pydoc_data.topics`, to predict each next character.
 
     A sequence is a topic, about 80 of them, 465,000 characters in all; they depend a little on the version of Python. In
@@ -17,11 +16,16 @@ def pydoc_topics() -> Dataset:
     """
     from pydoc_data.topics import topics
 
-    documents = sorted(topics.items(), key=lambda topic: (len(topic[1]), topic[0]))
-    return language_dataset(
-        "pydoc-topics",
-        train=[document for i, document in enumerate(documents) if i % 5 != 4],
-        valid=documents[4::10],
-        test=documents[9::10],
-        min_count=2,
-    )
+    names = sorted(topics, key=lambda name: (len(topics[name]), name))
+    parts = {"train": [name for i, name in enumerate(names) if i % 5 != 4], "valid": names[4::10], "test": names[9::10]}
+    return {
+        part: Records(
+            source="pydoc-topics",
+            task="lm",
+            inputs=[topics[name] for name in chosen],
+            targets=[topics[name] for name in chosen],
+            names=chosen,
+            places=[f"pydoc-topics: {name}" for name in chosen],
+        )
+        for part, chosen in parts.items()
+    }

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from throughtime.data.dataset import Dataset
-from throughtime.data.encoding import Encoding
-from throughtime.data.sequences import Sequences
-from throughtime.data.vocabulary import Vocabulary
+from throughtime.data.records import Records
 
 KINDS = ("comment", "string", "name", "keyword", "op", "number", "space")
 _COMMENT, _STRING, _NAME, _KEYWORD, _OP, _NUMBER, _SPACE = range(len(KINDS))
@@ -44,10 +41,11 @@ TRAIN = (
 ).split()
 VALID = "cProfile.py configparser.py heapq.py multiprocessing/util.py re/_parser.py selectors.py wave.py webbrowser.py".split()
 TEST = "http/server.py importlib/util.py operator.py platform.py shlex.py shutil.py textwrap.py traceback.py".split()
-MIN_COUNT = 2  # a character that occurs once teaches nothing about itself, but something about unknown ones
 
 
-def python_source(train: Sequence[str] = TRAIN, valid: Sequence[str] = VALID, test: Sequence[str] = TEST) -> Dataset:
+def python_source(
+    train: Sequence[str] = TRAIN, valid: Sequence[str] = VALID, test: Sequence[str] = TEST
+) -> dict[str, Records]:
     """Characters of Python source, each to be tagged with the kind of its token (see `label_text`).
 
     A sequence is a file, whole: whether a character is inside a docstring shows many lines earlier. The text is that of
@@ -57,21 +55,16 @@ def python_source(train: Sequence[str] = TRAIN, valid: Sequence[str] = VALID, te
         train, valid, test: files, relative to the folder of the standard library; those that it lacks are skipped.
 
     Raises:
-        ValueError: a part of which no file is there.
+        DataError: a part of which no file is there.
     """
     folder = Path(sysconfig.get_path("stdlib"))
-    texts = {part: _read(folder, names, part) for part, names in (("train", train), ("valid", valid), ("test", test))}
-    vocabulary = Vocabulary.from_sequences(texts["train"].values(), MIN_COUNT)
-    parts = {
-        part: Sequences.from_arrays(
-            [vocabulary.encode(text) for text in files.values()],
-            [label_text(text) for text in files.values()],
-            names=tuple(files),
-            texts=tuple(files.values()),
-        )
-        for part, files in texts.items()
-    }
-    return Dataset("python-source", Encoding("tag", KINDS, vocabulary=vocabulary), **parts)
+    parts = {}
+    for part, files in (("train", train), ("valid", valid), ("test", test)):
+        texts = _read(folder, files)
+        kinds = [[KINDS[kind] for kind in label_text(text).tolist()] for text in texts.values()]
+        places = [str(folder / name) for name in texts]
+        parts[part] = Records(f"{folder}: {part}", "tag", [*texts.values()], kinds, [*texts], places, outputs=KINDS)
+    return parts
 
 
 def label_text(text: str) -> np.ndarray:
@@ -125,13 +118,11 @@ def _explain(error: Exception) -> tuple[str, int]:
     return error.args[0], error.args[1][0]
 
 
-def _read(folder: Path, names: Sequence[str], part: str) -> dict[str, str]:
+def _read(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """The text of each file that is there, by name."""
     texts = {}
     for name in names:
         if (folder / name).is_file():
             with tokenize.open(folder / name) as file:
                 texts[name] = file.read()
-    if not texts:
-        raise ValueError(f"{part}: expected files of the standard library in {folder}, found none of {len(names)}")
     return texts

@@ -1,0 +1,232 @@
+"""A network run on a batch and laid open: its recurrences, and how the loss of one step reaches their states.
+
+The derivative of one loss `L_t` enters the top layer's states at step t alone, as Vᵀ e_t. It reaches a lower layer through the
+recurrences above, and so at every step they connect with t: the same backward sweep, with the losses as its batch.
+
+Layout as in `ops`: time first. Everything here carries the loss's normaliser (B, or the number of steps that count), so that
+the paths of all losses sum to the gradient of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime import loss, ops
+from throughtime.model import ElmanNetwork, bptt
+from throughtime.nn import RNN
+from throughtime.notation import (
+    REDUCTIONS,
+    check_choice,
+    check_inputs,
+    check_label_range,
+    check_labels,
+    check_lengths,
+    check_shape,
+    check_symbol_range,
+    is_symbols,
+)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One direction of one layer, run on a batch."""
+
+    x: Tensor  # [T, B, n], or symbols [T, B]
+    U: Tensor  # [d, n]
+    W: Tensor  # [d, d]
+    b: Tensor | None  # [d]
+    s0: Tensor | None  # [B, d]
+    states: Tensor  # [T, B, d]
+    nonlinearity: str
+    reverse: bool
+
+    def detached(self) -> Recurrence:
+        tensors = ("x", "U", "W", "b", "s0", "states")
+        return replace(self, **{t: v.detach() for t in tensors if (v := getattr(self, t)) is not None})
+
+    def delta(self, dstates: Tensor, instance: int, steps: slice) -> Tensor:
+        """δ [K, R, d] of R losses of one instance, from what each sends to the states of K steps; dstates [K, R, d]."""
+        states = self.states[steps, instance : instance + 1].expand(-1, dstates.shape[1], -1)
+        return ops.backward_sweep(dstates.contiguous(), states, self.W, self.nonlinearity, self.reverse)
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """A network's recurrences on a batch, its losses, and the gradient of training for one chosen recurrence."""
+
+    layers: tuple[tuple[Recurrence, ...], ...]
+    V: Tensor  # [k, directions · d]
+    x: Tensor  # [B, T, n], or symbols [B, T], as it was given
+    y: Tensor  # [T, B], −100 where nothing counts
+    lengths: tuple[int, ...]
+    losses: Tensor  # [T, B], nats
+    errors: Tensor  # e_t / normaliser [T, B, k]
+    layer: int
+    direction: int
+    gradient: dict[str, Tensor]  # of the loss by U, W, b of the chosen recurrence and by V, c
+
+    @property
+    def chosen(self) -> Recurrence:
+        return self.layers[self.layer][self.direction]
+
+    @property
+    def top(self) -> Tensor:
+        """The states that the readout sees, [T, B, directions · d]."""
+        return torch.cat([r.states for r in self.layers[-1]], -1)
+
+    @property
+    def reaches(self) -> tuple[bool, bool]:
+        """Whether a loss reaches earlier steps, and whether it reaches later ones."""
+        directions = {self.chosen.reverse} | {r.reverse for layer in self.layers[self.layer + 1 :] for r in layer}
+        return False in directions, True in directions
+
+    def span(self, instance: int, first: int, last: int) -> slice:
+        """The steps that the losses first..last−1 (counted from 0) of an instance reach."""
+        earlier, later = self.reaches
+        return slice(0 if earlier else first, self.lengths[instance] if later else last)
+
+    def delta(self, instance: int, first: int, last: int) -> Tensor:
+        """δ_{t,k} [K, R, d] of the losses t = first..last−1 (counted from 0) at the K steps k of their `span`."""
+        steps, R = self.span(instance, first, last), last - first
+        e = self.errors[first:last, instance]
+        reaching = e.new_zeros(steps.stop - steps.start, R, self.V.shape[1])
+        row = torch.arange(R)
+        reaching[row + first - steps.start, row] = e @ self.V
+        for layer in reversed(self.layers[self.layer + 1 :]):
+            parts = reaching.chunk(len(layer), -1)
+            reaching = sum((r.delta(p, instance, steps) @ r.U for r, p in zip(layer, parts)), torch.tensor(0.0))
+        part = reaching.chunk(len(self.layers[self.layer]), -1)[self.direction]
+        return self.chosen.delta(part, instance, steps)
+
+
+def unroll(
+    net: Any,
+    x: Tensor,
+    y: Tensor,
+    lengths: Any,
+    s0: Tensor | None,
+    reduction: str,
+    layer: int,
+    direction: int,
+    readout: nn.Linear | None,
+) -> Unrolled:
+    """Run a network on a batch and lay it open; the arguments are those of `anatomy`."""
+    check_choice("reduction", reduction, REDUCTIONS)
+    recurrent, embedding, V, c = _parts(net, readout)
+    weights = _weights(recurrent)
+    if not -len(weights) <= layer < len(weights):
+        raise ValueError(f"layer: expected −{len(weights)} to {len(weights) - 1}, found {layer}")
+    if not 0 <= direction < len(weights[0]):
+        raise ValueError(f"direction: expected 0{' or 1' if len(weights[0]) == 2 else ''}, found {direction}")
+    n = weights[0][0][0].shape[1] if embedding is None else embedding.num_embeddings
+    B, T = check_inputs(x, n, V.dtype)
+    lengths = check_lengths(lengths, B, T)
+    y = check_labels(y, B, T)
+    check_label_range(y, V.shape[0], lengths)
+    if is_symbols(x):
+        check_symbol_range(x, n, lengths)
+    counted = loss.counted_labels(y.T, lengths)
+    leaves = [[tuple(_leaf(p) for p in r) for r in layer_weights] for layer_weights in weights]
+    V, c = _leaf(V), _leaf(c)
+    with torch.enable_grad():
+        layers = _run(leaves, _embedded(x, embedding, lengths), _initial(net, recurrent, s0, B), lengths, recurrent)
+        z = torch.cat([r.states for r in layers[-1]], -1) @ V.T + c
+        if isinstance(net, ElmanNetwork):
+            gradient = bptt(net, x, y, lengths, reduction, s0=s0)[1]._asdict()
+        else:
+            value = loss.cross_entropy(z, counted, None, reduction)
+            U, W, b = leaves[layer][direction]
+            wanted = {"U": U, "W": W, "b": b, "V": V, "c": c}
+            gradient = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values()), allow_unused=True)))
+    z = z.detach()
+    return Unrolled(
+        layers=tuple(tuple(r.detached() for r in row) for row in layers),
+        V=V.detach(),
+        x=x.detach(),
+        y=counted,
+        lengths=(T,) * B if lengths is None else tuple(lengths.tolist()),
+        losses=loss.step_losses(z, counted),
+        errors=loss.errors(z, counted) / loss.normalizer(counted, reduction),
+        layer=layer % len(weights),
+        direction=direction,
+        gradient={p: gradient[p].detach() for p in ("U", "W", "b", "V", "c")},
+    )
+
+
+def _leaf(parameter: Tensor) -> Tensor:
+    return parameter.detach().requires_grad_()
+
+
+def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | None, Tensor, Tensor]:
+    """The recurrent part of a network, its embedding, and V and c of its readout."""
+    if isinstance(net, ElmanNetwork):
+        return net, None, net.V, net.c
+    recurrent = net if isinstance(net, RNN) else getattr(net, "rnn", None)
+    if not isinstance(recurrent, RNN):
+        raise TypeError(f"net: expected an ElmanNetwork, a SequenceModel or an RNN, found {type(net).__name__}")
+    linear = getattr(net, "readout", None) if readout is None else readout
+    if not isinstance(linear, nn.Linear):
+        raise TypeError(f"readout: expected a torch.nn.Linear from states to classes, found {type(linear).__name__}")
+    width = recurrent.hidden_size * (2 if recurrent.bidirectional else 1)
+    check_shape("readout.weight", linear.weight, ("k", "d"), (None, width))
+    if recurrent.dropout and recurrent.training:
+        raise ValueError("net: expected no dropout, or net.eval(): dropout draws another network at every run")
+    c = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
+    return recurrent, getattr(net, "embedding", None), linear.weight, c
+
+
+def _weights(recurrent: Any) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
+    """(U, W, b) of every layer and direction."""
+    if isinstance(recurrent, ElmanNetwork):
+        return [[(recurrent.U, recurrent.W, recurrent.b)]]
+    flat = [
+        (U, W, biases[0] + biases[1] if biases else W.new_zeros(W.shape[0])) for U, W, *biases in recurrent.all_weights
+    ]
+    directions = 2 if recurrent.bidirectional else 1
+    return [flat[i : i + directions] for i in range(0, len(flat), directions)]
+
+
+def _embedded(x: Tensor, embedding: nn.Embedding | None, lengths: Tensor | None) -> Tensor:
+    """The first layer's input, time first."""
+    if embedding is None:
+        return x.transpose(0, 1)
+    symbols = x.T if lengths is None else x.T.where(torch.arange(x.shape[1]).unsqueeze(1) < lengths, 0)
+    return embedding(symbols.long()).detach()
+
+
+def _initial(net: Any, recurrent: Any, s0: Tensor | None, B: int) -> Sequence[Tensor | None]:
+    """The initial state of every layer and direction."""
+    if isinstance(recurrent, ElmanNetwork):
+        if s0 is not None:
+            check_shape("s0", s0, ("B", "d"), (B, recurrent.d))
+            return [s0]
+        return [None if recurrent.s0 is None else recurrent.initial_state(B)]
+    count = recurrent.num_layers * (2 if recurrent.bidirectional else 1)
+    if s0 is None:
+        return list(net.initial_state(B)) if hasattr(net, "initial_state") else [None] * count
+    check_shape("s0", s0, ("layers", "B", "d"), (count, B, recurrent.hidden_size))
+    return list(s0)
+
+
+def _run(
+    weights: list[list[tuple[Tensor, ...]]],
+    x: Tensor,
+    initial: Sequence[Tensor | None],
+    lengths: Tensor | None,
+    recurrent: Any,
+) -> list[list[Recurrence]]:
+    layers: list[list[Recurrence]] = []
+    for i, layer in enumerate(weights):
+        rows = []
+        for j, (U, W, b) in enumerate(layer):
+            s0, reverse = initial[i * len(layer) + j], j == 1
+            states, _ = ops.recurrence(x, U, W, b, s0, lengths, recurrent.nonlinearity, reverse)
+            rows.append(Recurrence(x, U, W, b, s0, states, recurrent.nonlinearity, reverse))
+        layers.append(rows)
+        x = torch.cat([r.states for r in rows], -1)
+    return layers

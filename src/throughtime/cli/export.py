@@ -1,0 +1,30 @@
+"""`throughtime export`: a trained model as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def export(run: Path, /, *, out: Path | None = None) -> None:
+    """Write a trained model as an ONNX file, for onnxruntime and other programs that read it.
+
+    The number of sequences and of steps stay free, sequences may be of different lengths, and a state may be carried from one
+    call to the next. Before the file is written, onnxruntime is seen to agree with the model at other sizes.
+
+    Args:
+        run: the run folder.
+        out: the file to write; model.onnx in the run folder where left out.
+    """
+    from throughtime.cli.errors import CommandError, refusing
+    from throughtime.export import CHECKED_AT, ExportError, to_onnx
+    from throughtime.learning.run import load
+
+    with refusing():
+        loaded = load(run)
+        path = run / "model.onnx" if out is None else out
+        try:
+            difference = to_onnx(loaded, path)
+        except ExportError as error:
+            raise CommandError(str(error)) from error
+    sizes = ", ".join(f"{B} × {T}" for B, T in CHECKED_AT)
+    print(f"{path}: onnxruntime agrees at {sizes} (sequences × steps); largest difference {difference:.1e}")

@@ -1,0 +1,140 @@
+"""From records to numbers: an encoding is made from the training part and applied to every part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from throughtime.data.dataset import Dataset
+from throughtime.data.encoding import Encoding, Standardizer
+from throughtime.data.errors import DataError
+from throughtime.data.records import Records
+from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.data.vocabulary import Vocabulary
+
+MIN_COUNT = 2  # a symbol that occurs once teaches little about itself, but something about unknown ones
+
+
+def prepare(
+    name: str,
+    train: Records,
+    valid: Records | None = None,
+    test: Records | None = None,
+    *,
+    min_count: int = MIN_COUNT,
+    encoding: Encoding | None = None,
+) -> Dataset:
+    """A data set of up to three parts.
+
+    Where no `encoding` is given, one is made. Vocabulary and scaling come from the training part alone: symbols rarer than
+    `min_count` there become the unknown symbol, features get mean 0 and deviation 1, a missing value becomes the mean. The
+    classes are those of all parts: one that only the others have can be named and scored, though not learned.
+
+    Raises:
+        DataError: parts that do not belong together, or a sequence that is too short.
+    """
+    if encoding is None:
+        encoding = fit_encoding(train, [part for part in (valid, test) if part is not None], min_count)
+    parts = [None if part is None else encode(part, encoding) for part in (train, valid, test)]
+    assert parts[0] is not None
+    return Dataset(name, encoding, parts[0], parts[1], parts[2])
+
+
+def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> Encoding:
+    """The encoding of `train`; of `others`, the names of classes alone are used."""
+    vocabulary = input_scale = target_scale = None
+    if train.features is None:
+        vocabulary = Vocabulary.from_sequences(train.inputs, min_count)
+    elif not train.scaled:
+        input_scale = Standardizer.fit(np.concatenate(train.inputs))
+    if train.task == "lm":
+        assert vocabulary is not None
+        labels = vocabulary.symbols
+    elif train.task == "forecast":
+        assert train.targets is not None
+        labels = train.outputs or ()
+        target_scale = Standardizer.fit(np.concatenate(train.targets))
+    else:
+        labels = train.outputs or _classes([train, *others])
+    return Encoding(train.task, labels, vocabulary, train.features, input_scale, target_scale)
+
+
+def encode(records: Records, encoding: Encoding) -> Sequences:
+    """The numbers of `records`: float32 features, int64 symbols and labels.
+
+    Raises:
+        DataError: another task or other features than the encoding's, a label that it has not, or, for the tasks lm and
+            forecast, whose targets are the next step, a sequence of one step.
+    """
+    _check_alike(records, encoding.task, encoding.features)
+    if encoding.vocabulary is not None:
+        x = [encoding.vocabulary.encode(symbols) for symbols in records.inputs]
+    else:
+        x = [_scaled(values, encoding.input_scale) for values in records.inputs]
+    y = None
+    if records.targets is not None and encoding.task == "lm":
+        x, y = _one_ahead(records, x, x)
+    elif records.targets is not None and encoding.task == "forecast":
+        series = [_scaled(values, encoding.target_scale, missing=np.nan) for values in records.targets]
+        x, y = _one_ahead(records, x, series)
+    elif records.targets is not None:
+        y = _labels(records, encoding)
+    texts = records.inputs if isinstance(records.inputs[0], str) else None
+    return Sequences.from_arrays(x, y, names=records.names, texts=texts)
+
+
+def _check_alike(records: Records, task: str, features: tuple[str, ...] | None) -> None:
+    if records.task != task:
+        raise DataError(records.source, f"data for the task {task}", f"data for the task {records.task}")
+    if records.features != features:
+        raise DataError(records.source, _inputs(features), _inputs(records.features))
+
+
+def _inputs(features: tuple[str, ...] | None) -> str:
+    return "symbols" if features is None else f"the features {', '.join(features)}"
+
+
+def _classes(parts: Iterable[Records]) -> tuple[str, ...]:
+    """The names that occur, sorted; as numbers where all of them are."""
+    names: set[str | None] = set()
+    for part in parts:
+        for target in part.targets or ():
+            names.update([target] if part.task == "classify" else target)
+    known = [name for name in names if name is not None]
+    numeric = all(name.removeprefix("-").isdecimal() for name in known)
+    return tuple(sorted(known, key=lambda name: (int(name) if numeric else 0, name)))
+
+
+def _scaled(values: np.ndarray, scale: Standardizer | None, missing: float = 0.0) -> np.ndarray:
+    scaled = values if scale is None else scale.apply(values)
+    return np.where(np.isnan(scaled), missing, scaled).astype(np.float32)
+
+
+def _one_ahead(
+    records: Records, x: list[np.ndarray], series: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Inputs, and as the target of each step the series at the next one."""
+    for place, steps in zip(records.places, x):
+        if len(steps) < 2:
+            raise DataError(place, "at least 2 steps, as the targets are the next ones", str(len(steps)))
+    return [steps[:-1] for steps in x], [steps[1:] for steps in series]
+
+
+def _labels(records: Records, encoding: Encoding) -> list[np.ndarray] | list[int]:
+    assert records.targets is not None
+    index = {None: IGNORED} | {name: label for label, name in enumerate(encoding.labels)}
+    labels = []
+    for row, target in enumerate(records.targets):
+        try:
+            one = encoding.task == "classify"
+            labels.append(
+                index[target] if one else np.fromiter((index[name] for name in target), np.int64, len(target))
+            )
+        except KeyError as unseen:
+            step = "" if one else f", step {[*target].index(unseen.args[0]) + 1}"
+            place = f"{records.places[row]}: {records.field}{step}"
+            raise DataError(
+                place, f"one of the {encoding.k} labels of the training data", repr(unseen.args[0])
+            ) from None
+    return labels
