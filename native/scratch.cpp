@@ -9,6 +9,10 @@
 #include <mutex>
 #include <new>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace throughtime {
 namespace {
 
@@ -60,6 +64,10 @@ Piece* take(Cache& cache, std::size_t bytes) {
 
 }  // namespace
 
+#if defined(__SANITIZE_ADDRESS__)
+void scratch_forbid(void* memory, std::size_t bytes) noexcept { __asan_poison_memory_region(memory, bytes); }
+#endif
+
 void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
 #ifdef MADV_HUGEPAGE
     const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory);
@@ -81,6 +89,9 @@ void* scratch_acquire(std::size_t bytes) {
     }
     if (!piece) piece = allocate(bytes);
     void* memory = reinterpret_cast<char*>(piece) + page;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(memory, piece->bytes);
+#endif
     if (poison) std::memset(memory, 0xff, piece->bytes);  // all bits set is NaN in every format
     return memory;
 }

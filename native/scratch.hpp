@@ -12,6 +12,15 @@ inline constexpr std::size_t scratch_cache_limit = std::size_t{256} << 20;
 void* scratch_acquire(std::size_t bytes);
 void scratch_release(void* memory) noexcept;
 
+/// Between two arrays cut from one piece: nothing, but under AddressSanitizer a gap that must not be touched.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr std::ptrdiff_t scratch_gap = 64;
+void scratch_forbid(void* memory, std::size_t bytes) noexcept;
+#else
+inline constexpr std::ptrdiff_t scratch_gap = 0;
+[[gnu::always_inline]] inline void scratch_forbid(void*, std::size_t) noexcept {}
+#endif
+
 /// Gives the cached memory back to the system.
 void scratch_trim() noexcept;
 std::size_t scratch_cached() noexcept;

@@ -66,7 +66,7 @@ double step_task(const Task& task, const StepCall<S>& call, const Weights<S>& we
     const StepArrays<S>& arrays = workspace.parts;
     const bool learn = call.dW != nullptr;
     if (learn) {
-        fill_zero(sums.all, sums.size);
+        sums.start(call.net.n, call.net.d, call.k);
         arrays.back.start(call.net);
     }
     double loss = 0;
