@@ -7,30 +7,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from throughtime import nn
+    from throughtime import data, export, nn
+    from throughtime.anatomy import anatomy
     from throughtime.learning.evaluation import evaluate
     from throughtime.learning.recipe import fit
+    from throughtime.learning.run import load
     from throughtime.model import ElmanNetwork, bptt
     from throughtime.ops import engine, get_engine, set_engine
+    from throughtime.sequence_model import SequenceModel
 
 __version__ = "0.1.0"
 
 _HOME = {
     "ElmanNetwork": "throughtime.model",
+    "SequenceModel": "throughtime.sequence_model",
     "bptt": "throughtime.model",
     "engine": "throughtime.ops",
     "evaluate": "throughtime.learning.evaluation",
     "fit": "throughtime.learning.recipe",
     "get_engine": "throughtime.ops",
+    "load": "throughtime.learning.run",
     "set_engine": "throughtime.ops",
 }
+_MODULES = ("anatomy", "data", "export", "nn")
+"""Modules that are public by themselves; `anatomy` can be called as well."""
 
-__all__ = ["ElmanNetwork", "bptt", "engine", "evaluate", "fit", "get_engine", "nn", "set_engine"]
+__all__ = [  # noqa: RUF022 (as a reader meets them)
+    "ElmanNetwork",
+    "SequenceModel",
+    "nn",
+    "bptt",
+    "fit",
+    "evaluate",
+    "anatomy",
+    "data",
+    "load",
+    "export",
+    "engine",
+    "get_engine",
+    "set_engine",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name == "nn":
-        return import_module("throughtime.nn")
+    if name in _MODULES:
+        return import_module(f"throughtime.{name}")
     if name in _HOME:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value

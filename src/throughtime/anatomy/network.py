@@ -1,7 +1,8 @@
 """A network run on a batch and laid open: its recurrences, and how the loss of one step reaches their states.
 
 The derivative of one loss `L_t` enters the top layer's states at step t alone, as Vᵀ e_t. It reaches a lower layer through the
-recurrences above, and so at every step they connect with t: the same backward sweep, with the losses as its batch.
+recurrences above, and so at every step they connect with t: the same backward sweep, with the losses as its batch. The one loss
+of a sequence to be classified enters at the last step that each direction of the top layer walks.
 
 Layout as in `ops`: time first. Everything here carries the loss's normaliser (B, or the number of steps that count), so that
 the paths of all losses sum to the gradient of training.
@@ -20,6 +21,7 @@ from throughtime import loss, ops
 from throughtime.model import ElmanNetwork, bptt
 from throughtime.nn import RNN
 from throughtime.notation import (
+    IGNORED,
     REDUCTIONS,
     check_choice,
     check_inputs,
@@ -29,6 +31,7 @@ from throughtime.notation import (
     check_shape,
     check_symbol_range,
     is_symbols,
+    real_steps,
 )
 
 
@@ -60,11 +63,12 @@ class Unrolled:
     """A network's recurrences on a batch, its losses, and the gradient of training for one chosen recurrence."""
 
     layers: tuple[tuple[Recurrence, ...], ...]
+    read: Tensor  # what the readout sees where there is a loss, [T, B, directions · d]
+    final: bool  # one loss per instance, read from the final states
     V: Tensor  # [k, directions · d]
-    x: Tensor  # [B, T, n], or symbols [B, T], as it was given
-    y: Tensor  # [T, B], −100 where nothing counts
+    counts: Tensor  # bool [T, B]: where there is a loss
     lengths: tuple[int, ...]
-    losses: Tensor  # [T, B], nats
+    losses: Tensor  # [T, B]
     errors: Tensor  # e_t / normaliser [T, B, k]
     layer: int
     direction: int
@@ -73,11 +77,6 @@ class Unrolled:
     @property
     def chosen(self) -> Recurrence:
         return self.layers[self.layer][self.direction]
-
-    @property
-    def top(self) -> Tensor:
-        """The states that the readout sees, [T, B, directions · d]."""
-        return torch.cat([r.states for r in self.layers[-1]], -1)
 
     @property
     def reaches(self) -> tuple[bool, bool]:
@@ -95,8 +94,12 @@ class Unrolled:
         steps, R = self.span(instance, first, last), last - first
         e = self.errors[first:last, instance]
         reaching = e.new_zeros(steps.stop - steps.start, R, self.V.shape[1])
-        row = torch.arange(R)
-        reaching[row + first - steps.start, row] = e @ self.V
+        row, d = torch.arange(R), self.layers[-1][0].W.shape[0]
+        if self.final:  # each direction of the top layer is read at the end of its walk
+            reaching[-1, 0, :d] = e[0] @ self.V[:, :d]
+            reaching[0, 0, d:] = e[0] @ self.V[:, d:]
+        else:
+            reaching[row + first - steps.start, row] = e @ self.V
         for layer in reversed(self.layers[self.layer + 1 :]):
             parts = reaching.chunk(len(layer), -1)
             reaching = sum((r.delta(p, instance, steps) @ r.U for r, p in zip(layer, parts)), torch.tensor(0.0))
@@ -126,36 +129,77 @@ def unroll(
     n = weights[0][0][0].shape[1] if embedding is None else embedding.num_embeddings
     B, T = check_inputs(x, n, V.dtype)
     lengths = check_lengths(lengths, B, T)
-    y = check_labels(y, B, T)
-    check_label_range(y, V.shape[0], lengths)
     if is_symbols(x):
         check_symbol_range(x, n, lengths)
-    counted = loss.counted_labels(y.T, lengths)
+    layer %= len(weights)
+    rows = torch.full((B,), T) if lengths is None else lengths
+    task = getattr(net, "task", "tag")
+    at = None if task != "classify" else torch.zeros_like(rows) if layer == len(weights) - 1 and direction else rows - 1
+    targets, counts = _targets(y, T, lengths, V.shape[0], task, at)
     leaves = [[tuple(_leaf(p) for p in r) for r in layer_weights] for layer_weights in weights]
     V, c = _leaf(V), _leaf(c)
     with torch.enable_grad():
         layers = _run(leaves, _embedded(x, embedding, lengths), _initial(net, recurrent, s0, B), lengths, recurrent)
-        z = torch.cat([r.states for r in layers[-1]], -1) @ V.T + c
+        read = _read(layers[-1], rows, at)
+        z = read @ V.T + c
+        losses = _losses(z, targets)
+        value = losses.sum() / (B if reduction == "sequence" else max(int(counts.sum()), 1))
+        U, W, b = leaves[layer][direction]
+        wanted = {"U": U, "W": W, "b": b, "V": V, "c": c, "z": z}
+        gradient = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values()))))
+        errors = gradient.pop("z")
         if isinstance(net, ElmanNetwork):
-            gradient = bptt(net, x, y, lengths, reduction, s0=s0)[1]._asdict()
-        else:
-            value = loss.cross_entropy(z, counted, None, reduction)
-            U, W, b = leaves[layer][direction]
-            wanted = {"U": U, "W": W, "b": b, "V": V, "c": c}
-            gradient = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values()), allow_unused=True)))
-    z = z.detach()
+            gradient = {
+                name: g for name, g in bptt(net, x, y, lengths, reduction, s0=s0)[1]._asdict().items() if name in wanted
+            }
     return Unrolled(
         layers=tuple(tuple(r.detached() for r in row) for row in layers),
+        read=read.detach(),
+        final=at is not None,
         V=V.detach(),
-        x=x.detach(),
-        y=counted,
-        lengths=(T,) * B if lengths is None else tuple(lengths.tolist()),
-        losses=loss.step_losses(z, counted),
-        errors=loss.errors(z, counted) / loss.normalizer(counted, reduction),
-        layer=layer % len(weights),
+        counts=counts,
+        lengths=tuple(rows.tolist()),
+        losses=losses.detach(),
+        errors=errors,
+        layer=layer,
         direction=direction,
-        gradient={p: gradient[p].detach() for p in ("U", "W", "b", "V", "c")},
+        gradient=gradient,
     )
+
+
+def _targets(y: Tensor, T: int, lengths: Tensor | None, k: int, task: str, at: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The targets of every step, time first (−100 or NaN where there is none), and which steps have one [T, B]."""
+    B = y.shape[0]
+    if task == "forecast":
+        check_shape("y", y, ("B", "T", "k"), (B, T, k))
+        real = real_steps(T, lengths, y.device).T
+        targets = y.transpose(0, 1).where(real.unsqueeze(-1), torch.nan)
+        return targets, ~targets.isnan().all(-1)
+    if at is not None:
+        check_shape("y", y, ("B",), (B,))
+        y = torch.full((B, T), IGNORED).scatter(1, at.unsqueeze(1), y.long().unsqueeze(1))
+    y = check_labels(y, B, T)
+    check_label_range(y, k, lengths)
+    targets = loss.counted_labels(y.T, lengths)
+    return targets, targets != IGNORED
+
+
+def _losses(z: Tensor, targets: Tensor) -> Tensor:
+    """L_t [T, B]: cross-entropy of labels [T, B], or mean squared error of values [T, B, k]; 0 where there is no target."""
+    if targets.dim() == 2:
+        return loss.step_losses(z, targets)
+    known = ~targets.isnan()
+    return (z - targets).where(known, 0.0).square().sum(-1) / known.sum(-1).clamp_min(1)
+
+
+def _read(top: list[Recurrence], lengths: Tensor, at: Tensor | None) -> Tensor:
+    """What the readout sees at each step; where a sequence has one loss, the final states, at step `at` of each row."""
+    states = torch.cat([r.states for r in top], -1)
+    if at is None:
+        return states
+    row = torch.arange(len(lengths))
+    final = torch.cat([r.states[torch.zeros_like(row) if r.reverse else lengths - 1, row] for r in top], -1)
+    return torch.zeros_like(states).index_put((at, row), final)
 
 
 def _leaf(parameter: Tensor) -> Tensor:

@@ -115,7 +115,8 @@ def anatomy(
     Args:
         net: an `ElmanNetwork`; a `SequenceModel`; or a `tt.nn.RNN`, with its `readout`.
         x: [B, T, n], or integer symbols [B, T] (whatever `batch_first` of the RNN says).
-        y: [B, T] labels; a step labelled −100 has no loss and no paths.
+        y: [B, T] labels; a step labelled −100 has no loss and no paths. For a SequenceModel that classifies, labels [B]: the
+            loss counts as that of the last step walked. For one that forecasts, values [B, T, k].
         lengths: [B], or None.
         reduction: "sequence" or "token", as in training.
         s0: the state the sequences start from, [B, d] ([layers · directions, B, d] for a stack); None: the network's own.
@@ -136,12 +137,12 @@ class Anatomy:
     Steps t and k are counted from 1 in methods, instances from 0. Arrays that belong to an instance ([T], [T, T]) have a
     leading axis B where the batch has more than one; by_lag, by_loss, by_step, truncation and Lyapunov exponents are over the
     whole batch. Everything carries the loss's normaliser, so that paths sum to the gradient of training; `losses` alone are
-    plain nats. `norms`, `shares`, `by_lag`, `by_loss`, `by_step`, `total` and `residual` are those of W.
+    plain. `norms`, `shares`, `by_lag`, `by_loss`, `by_step`, `total` and `residual` are those of W.
 
     Attributes:
         W, U, b: `Paths` to the parameters of the recurrence.
         V, c: `Steps` to those of the readout.
-        losses: [T] L_t in nats; NaN in padding, 0 where the label is −100.
+        losses: [T] L_t in nats (or squared units); NaN in padding, 0 where the label is −100.
         truncation: `Truncation` of the gradient by W.
     """
 
@@ -153,7 +154,7 @@ class Anatomy:
             if not bool(torch.isfinite(gradient).all()):
                 raise ArithmeticError(f"∂L/∂{name} is not finite: there is nothing to take apart")
         self.unrolled = unrolled
-        self.T, self.B = unrolled.y.shape
+        self.T, self.B = unrolled.counts.shape
         self._previous = contraction.previous_states(
             recurrence.states, recurrence.s0, torch.tensor(unrolled.lengths), recurrence.reverse
         )
@@ -329,7 +330,7 @@ class Anatomy:
 def _sweep(unrolled: Unrolled, previous: Tensor) -> tuple[Paths, Paths, Paths, Truncation]:
     """One backward sweep per block of losses, from which everything about the paths is read."""
     recurrence = unrolled.chosen
-    T, B = unrolled.y.shape
+    T, B = unrolled.counts.shape
     gradient = [unrolled.gradient[p] for p in ("W", "U", "b")]
     d = recurrence.W.shape[0]
     norms = recurrence.W.new_full((3, B, T, T), math.nan)
@@ -369,7 +370,7 @@ def _blocks(unrolled: Unrolled, instance: int) -> list[tuple[int, int]]:
     length = unrolled.lengths[instance]
     width = max(unrolled.V.shape[1], unrolled.chosen.W.shape[0])
     size = max(1, min(BLOCK_LOSSES, BLOCK_BYTES // (length * width * unrolled.V.element_size())))
-    counted = (unrolled.y[:length, instance] >= 0).nonzero().squeeze(1).tolist()
+    counted = unrolled.counts[:length, instance].nonzero().squeeze(1).tolist()
     found: list[tuple[int, int]] = []
     for t in counted:
         if found and t < found[-1][0] + size:
@@ -465,7 +466,7 @@ def _truncation(by_lag: Tensor, gradient: Tensor) -> Truncation:
 
 def _readout_steps(unrolled: Unrolled, real: Tensor) -> tuple[Steps, Steps]:
     """The paths to V and c: e_t s_tᵀ and e_t of every step."""
-    e, s = unrolled.errors, unrolled.top
+    e, s = unrolled.errors, unrolled.read
     by_V, by_c = unrolled.gradient["V"], unrolled.gradient["c"]
     length = torch.linalg.vector_norm(e, dim=-1)
     found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,6 @@ from throughtime.data.errors import DataError
 from throughtime.data.readers.options import Options
 from throughtime.data.readers.tables import Table
 from throughtime.data.records import Records
-
-
-@dataclass
-class Progress:
-    """What the rows read so far leave to be known: a sequence goes on where a chunk ends.
-
-    Attributes:
-        rows: how many they are.
-        starts, names: the first row and the id of each sequence.
-        seen: the ids.
-        time: of the last row.
-    """
-
-    rows: int = 0
-    starts: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    time: Any = None
 
 
 def read_long_form(table: Table, options: Options) -> Records:
@@ -47,24 +28,169 @@ def read_long_form(table: Table, options: Options) -> Records:
         DataError: a column that is missing, an id that comes back, a time that does not increase, an empty cell, something
             else than a number among numbers, a target that changes within a sequence; tells line and column.
     """
-    features, targets = _choose(table, options)
-    ids = [options.id] if options.id else []
-    times = [options.time] if options.time else []
-    progress = Progress()
-    columns: dict[str, list[pl.Series]] = {name: [] for name in (*features, *targets)}
-    for chunk in table.rows(list(dict.fromkeys([*ids, *times, *features, *targets]))):
-        if not chunk.height:
-            continue
-        _check_filled(table, progress, chunk)
-        begins = _find_sequences(table, progress, chunk, options.id)
-        if options.time:
-            _check_time(table, progress, chunk, options.time, begins)
-        for name, chunks in columns.items():
-            chunks.append(chunk[name])
-        progress.rows += chunk.height
-    if not progress.rows:
+    reader = _Reader(table, options)
+    for chunk in table.rows(reader.columns):
+        if chunk.height:
+            reader.read(chunk)
+    if not reader.rows:
         raise DataError(table.source, "at least one row", "none")
-    return _assemble(table, progress, columns, features, targets, options)
+    return reader.records()
+
+
+class _Reader:
+    """Takes a table chunk by chunk; a sequence goes on where a chunk ends.
+
+    Attributes:
+        columns: the names of those that are read.
+        rows: how many have been read.
+        starts, ids: the first row and the id of each sequence.
+        time: of the last row.
+        cells: what has been read of each feature and target: numbers where it has to be numbers, else as it was.
+        symbolic: whether the inputs are symbols; None: nothing has been read yet.
+    """
+
+    def __init__(self, table: Table, options: Options) -> None:
+        self.table, self.options = table, options
+        self.features, self.targets = _choose(table, options)
+        parts = (options.id, options.time, *self.features, *self.targets)
+        self.columns = [name for name in dict.fromkeys(parts) if name is not None]
+        self.rows = 0
+        self.starts: list[int] = []
+        self.ids: dict[str, None] = {}
+        self.time: Any = None
+        self.cells: dict[str, list[pl.Series]] = {name: [] for name in (*self.features, *self.targets)}
+        self.symbolic = options.symbolic
+
+    def read(self, chunk: pl.DataFrame) -> None:
+        """Check and keep the next rows."""
+        for series in chunk:
+            empty = series.is_null() | (series == "") if series.dtype == pl.String else series.is_null()
+            if empty.any():
+                raise self._error(empty.arg_max(), series.name, "a value", "an empty cell")
+        begins = self._find_sequences(chunk)
+        if self.options.time:
+            self._check_time(chunk[self.options.time], begins)
+        if self.symbolic is None:
+            self.symbolic = self._looks_symbolic(chunk)
+        for name, cells in self.cells.items():
+            numeric = self.options.task == "forecast" or (name not in self.targets and not self.symbolic)
+            cells.append(self._numbers(chunk[name], self.rows) if numeric else chunk[name])
+        self.rows += chunk.height
+
+    def records(self) -> Records:
+        """All that has been read."""
+        cells = {name: pl.concat(chunks) for name, chunks in self.cells.items()}
+        features, targets, cuts = self.features, self.targets, self.starts[1:]
+        task = self.options.task or _guess(self.table, [cells[name] for name in targets], cuts)
+        if task == "forecast" and not self.options.features:
+            features = [name for name in self.table.columns if name in {*features, *targets}]
+        if task == "forecast" and not targets:
+            targets = features
+        symbolic = self.symbolic and task != "forecast"
+        if len(features) != 1 and (symbolic or not features):
+            raise DataError(
+                self.table.source, f"{'one' if symbolic else 'at least one'} feature column", str(len(features))
+            )
+
+        def matrices(names: list[str]) -> list[np.ndarray]:
+            return np.split(np.stack([self._numbers(cells[name], 0).to_numpy() for name in names], axis=1), cuts)
+
+        found: Any = None
+        if self.options.labelled and task == "forecast":
+            found = matrices(targets)
+        elif self.options.labelled:
+            found = self._pieces(cells[targets[0]])
+            if task == "classify":
+                found = [self._single(labels, begin, targets[0]) for labels, begin in zip(found, self.starts)]
+        source, id = self.table.source, self.options.id
+        return Records(
+            source=source,
+            task=task,
+            inputs=self._pieces(cells[features[0]]) if symbolic else matrices(features),
+            targets=found,
+            names=list(self.ids) if id else [source],
+            places=[f"{source}: {id} {name}" for name in self.ids] if id else [source],
+            features=None if symbolic else tuple(features),
+            outputs=tuple(targets) if task == "forecast" else None,
+            field=", ".join(targets),
+        )
+
+    def _find_sequences(self, chunk: pl.DataFrame) -> np.ndarray:
+        """Where in the chunk a sequence begins: bool [rows]."""
+        if self.options.id is None:
+            begins = np.arange(self.rows, self.rows + chunk.height) == 0
+            self.starts = [0]
+            return begins
+        ids = chunk[self.options.id].cast(pl.String)
+        last = next(reversed(self.ids), None)
+        begins = (ids != ids.shift(1, fill_value=last)).fill_null(True).to_numpy()
+        for row in np.flatnonzero(begins).tolist():
+            if ids[row] in self.ids:
+                found = f"{ids[row]!r} again after {next(reversed(self.ids))!r}"
+                raise self._error(row, self.options.id, "the rows of each sequence together", found)
+            self.ids[ids[row]] = None
+            self.starts.append(self.rows + row)
+        return begins
+
+    def _check_time(self, series: pl.Series, begins: np.ndarray) -> None:
+        times = self._times(series)
+        before = np.concatenate([times[:1] if self.time is None else [self.time], times[:-1]])
+        wrong = ~begins & ~(times > before)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            last = series[row - 1] if row else "the one in the row before"
+            raise self._error(row, series.name, f"a time after {last}", str(series[row]))
+        self.time = times[-1]
+
+    def _times(self, series: pl.Series) -> np.ndarray:
+        """Numbers in the order of the times."""
+        if series.dtype != pl.String:
+            if not (series.dtype.is_numeric() or series.dtype.is_temporal()):
+                raise DataError(f"{self.table.source}: {series.name}", "numbers or dates", str(series.dtype))
+            return series.to_physical().to_numpy()
+        readings = []
+        for read in (_whole_numbers, _real_numbers, _dates):
+            readings.append(read(series))
+            if not readings[-1].null_count():
+                return readings[-1].to_numpy()
+        row = min(readings, key=pl.Series.null_count).is_null().arg_max() or 0
+        raise self._error(row, series.name, "a number, or a date such as 2024-12-31", repr(series[row]))
+
+    def _looks_symbolic(self, chunk: pl.DataFrame) -> bool:
+        """Whether there are labels to predict from a single feature, the first cell of which is no number."""
+        if self.options.task == "forecast" or not self.targets or len(self.features) != 1:
+            return False
+        first = chunk[self.features[0]][:1]
+        return not (first.dtype.is_numeric() or _holds(first, pl.Float64))
+
+    def _numbers(self, series: pl.Series, first_row: int) -> pl.Series:
+        """Float64, from cells that begin at `first_row` of the table."""
+        if series.dtype == pl.Float64 and series.is_finite().all():
+            return series
+        if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean)):
+            raise DataError(f"{self.table.source}: {series.name}", "numbers", str(series.dtype))
+        numbers = series.cast(pl.Float64, strict=False)
+        wrong = ~numbers.is_finite().fill_null(False)
+        if wrong.any():
+            row = wrong.arg_max() or 0
+            raise DataError(f"{self.table.place(first_row + row)}: {series.name}", "a finite number", repr(series[row]))
+        return numbers
+
+    def _pieces(self, series: pl.Series) -> list[list[str]]:
+        """The cells of each sequence, as strings."""
+        strings = series.cast(pl.String).to_list()
+        return [strings[begin:end] for begin, end in zip(self.starts, [*self.starts[1:], self.rows])]
+
+    def _single(self, labels: list[str], begin: int, name: str) -> str:
+        for row, label in enumerate(labels, begin):
+            if label != labels[0]:
+                expected = f"{labels[0]!r}, as in the sequence's first row"
+                raise DataError(f"{self.table.place(row)}: {name}", expected, repr(label))
+        return labels[0]
+
+    def _error(self, row: int | None, name: str, expected: str, found: str) -> DataError:
+        """About a row of the chunk that is being read."""
+        return DataError(f"{self.table.place(self.rows + (row or 0))}: {name}", expected, found)
 
 
 def _choose(table: Table, options: Options) -> tuple[list[str], list[str]]:
@@ -84,119 +210,20 @@ def _choose(table: Table, options: Options) -> tuple[list[str], list[str]]:
     return others, targets
 
 
-def _check_filled(table: Table, progress: Progress, chunk: pl.DataFrame) -> None:
-    for series in chunk:
-        empty = series.is_null() | (series == "") if series.dtype == pl.String else series.is_null()
-        if empty.any():
-            place = table.place(progress.rows + int(empty.arg_max() or 0))
-            raise DataError(f"{place}: {series.name}", "a value", "an empty cell")
+def _whole_numbers(strings: pl.Series) -> pl.Series:
+    return strings.cast(pl.Int64, strict=False)
 
 
-def _find_sequences(table: Table, progress: Progress, chunk: pl.DataFrame, id: str | None) -> np.ndarray:
-    """Where in the chunk a sequence begins: bool [rows]."""
-    begins = np.zeros(chunk.height, bool)
-    if id is None:
-        begins[0] = not progress.starts
-        names = [""] * chunk.height
-    else:
-        names = chunk[id].cast(pl.String)
-        begins = (names != names.shift(1)).fill_null(True).to_numpy().copy()
-        begins[0] = not progress.names or names[0] != progress.names[-1]
-    for row in np.flatnonzero(begins).tolist():
-        name = names[row]
-        if name in progress.seen:
-            place = f"{table.place(progress.rows + row)}: {id}"
-            raise DataError(place, "the rows of each sequence together", f"{name!r} again after {progress.names[-1]!r}")
-        progress.seen.add(name)
-        progress.names.append(name)
-        progress.starts.append(progress.rows + row)
-    return begins
+def _real_numbers(strings: pl.Series) -> pl.Series:
+    return strings.cast(pl.Float64, strict=False)
 
 
-def _check_time(table: Table, progress: Progress, chunk: pl.DataFrame, name: str, begins: np.ndarray) -> None:
-    times = _times(table, progress, chunk[name])
-    before = np.concatenate([times[:1] if progress.time is None else [progress.time], times[:-1]])
-    wrong = ~begins & ~(times > before)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        last = chunk[name][row - 1] if row else "the one before it"
-        raise DataError(f"{table.place(progress.rows + row)}: {name}", f"a time after {last}", str(chunk[name][row]))
-    progress.time = times[-1]
-
-
-def _times(table: Table, progress: Progress, series: pl.Series) -> np.ndarray:
-    """Numbers in the order of the times."""
-    if series.dtype == pl.String:
-        dates = None
-        for dtype in (pl.Int64, pl.Float64):
-            numbers = series.cast(dtype, strict=False)
-            if numbers.null_count() == 0:
-                return numbers.to_numpy()
-        try:
-            dates = series.str.to_datetime(strict=False, time_unit="us")
-        except pl.exceptions.PolarsError:
-            dates = pl.Series([None] * len(series))
-        wrong = (dates if dates.null_count() < numbers.null_count() else numbers).is_null()
-        if wrong.any():
-            row = int(wrong.arg_max() or 0)
-            place = f"{table.place(progress.rows + row)}: {series.name}"
-            raise DataError(place, "a number, or a date such as 2024-12-31", repr(series[row]))
-        return dates.to_physical().to_numpy()
-    if not (series.dtype.is_numeric() or series.dtype.is_temporal()):
-        raise DataError(f"{table.source}: {series.name}", "numbers or dates", str(series.dtype))
-    return series.to_physical().to_numpy()
-
-
-def _assemble(
-    table: Table,
-    progress: Progress,
-    columns: dict[str, list[pl.Series]],
-    features: list[str],
-    targets: list[str],
-    options: Options,
-) -> Records:
-    whole = {name: pl.concat(chunks) for name, chunks in columns.items()}
-    cuts = progress.starts[1:]
-    task = options.task or _guess(table, [whole[name] for name in targets], cuts)
-    if task == "forecast" and not options.features:
-        features = [name for name in table.columns if name in {*features, *targets}]
-    if task == "forecast" and not targets:
-        targets = features
-    if not features:
-        raise DataError(table.source, "at least one feature column", "none")
-    symbols = None
-    if task != "forecast" and _symbolic(whole, features, options):
-        symbols = whole[features[0]].cast(pl.String).to_list()
-        inputs: list[Any] = [symbols[begin:end] for begin, end in zip([0, *cuts], [*cuts, progress.rows])]
-    else:
-        inputs = np.split(np.stack([_numbers(table, whole[name]) for name in features], axis=1), cuts)
-    names = [name or table.source for name in progress.names]
-    places = [f"{table.source}: {options.id} {name}" if name else table.source for name in progress.names]
-    found: list[Any] | None = None
-    if options.labelled and task == "forecast":
-        found = np.split(np.stack([_numbers(table, whole[name]) for name in targets], axis=1), cuts)
-    elif options.labelled:
-        found = _labels(table, whole[targets[0]], progress, one=task == "classify")
-    return Records(
-        source=table.source,
-        task=task,
-        inputs=inputs,
-        targets=found,
-        names=names,
-        places=places,
-        features=None if symbols is not None else tuple(features),
-        outputs=tuple(targets) if task == "forecast" else None,
-        field=", ".join(targets),
-    )
-
-
-def _symbolic(whole: dict[str, pl.Series], features: list[str], options: Options) -> bool:
-    """Whether the inputs are symbols: where nobody said so, whether the first cell of a single feature is no number."""
-    if options.symbolic is not None:
-        return options.symbolic
-    return len(features) == 1 and not (
-        whole[features[0]].dtype.is_numeric() or _holds(whole[features[0]][:1], pl.Float64)
-    )
+def _dates(strings: pl.Series) -> pl.Series:
+    """Microseconds."""
+    try:
+        return strings.str.to_datetime(strict=False, time_unit="us").to_physical()
+    except pl.exceptions.PolarsError:  # no form of date that polars can tell from the first
+        return pl.Series([None] * len(strings), dtype=pl.Int64)
 
 
 def _guess(table: Table, targets: list[pl.Series], cuts: list[int]) -> str:
@@ -218,32 +245,3 @@ def _holds(series: pl.Series, dtype: type[pl.DataType]) -> bool:
     if series.dtype == pl.String:
         return series.cast(dtype, strict=False).null_count() == 0
     return series.dtype.is_integer() or (series.dtype.is_float() and dtype == pl.Float64)
-
-
-def _labels(table: Table, series: pl.Series, progress: Progress, one: bool) -> list[Any]:
-    labels = series.cast(pl.String).to_list()
-    ends = [*progress.starts[1:], progress.rows]
-    if not one:
-        return [labels[begin:end] for begin, end in zip(progress.starts, ends)]
-    for begin, end in zip(progress.starts, ends):
-        for row in range(begin, end):
-            if labels[row] != labels[begin]:
-                place = f"{table.place(row)}: {series.name}"
-                raise DataError(place, f"{labels[begin]!r}, as in the sequence's first row", repr(labels[row]))
-    return [labels[begin] for begin in progress.starts]
-
-
-def _numbers(table: Table, series: pl.Series) -> np.ndarray:
-    """float64 [rows].
-
-    Raises:
-        DataError: a cell that is no finite number; names its line.
-    """
-    if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean)):
-        raise DataError(f"{table.source}: {series.name}", "numbers", str(series.dtype))
-    numbers = series.cast(pl.Float64, strict=False)
-    wrong = ~numbers.is_finite().fill_null(False)
-    if wrong.any():
-        row = int(wrong.arg_max() or 0)
-        raise DataError(f"{table.place(row)}: {series.name}", "a finite number", repr(series[row]))
-    return numbers.to_numpy()
