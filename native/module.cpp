@@ -23,6 +23,13 @@ S* pointer(Address address) {
     return reinterpret_cast<S*>(address);
 }
 
+/// An output of `rows` rows of `width` numbers, new and not yet touched.
+template <class S>
+S* fresh(Address address, Index rows, Index width) {
+    if (address) prefer_huge_pages(pointer<S>(address), static_cast<std::size_t>(rows * width) * sizeof(S));
+    return pointer<S>(address);
+}
+
 template <class S>
 const Kernels<S>& kernels();
 template <>
@@ -83,7 +90,7 @@ struct Net {
 
 template <class S>
 void forward(const Net& net, Address states, Address final) {
-    const ForwardCall<S> call{net.recurrence<S>(), {pointer<S>(states), net.B * net.d, net.d}, {pointer<S>(final), net.d}};
+    const ForwardCall<S> call{net.recurrence<S>(), {fresh<S>(states, net.T * net.B, net.d), net.B * net.d, net.d}, {pointer<S>(final), net.d}};
     kernels<S>().forward(call);
 }
 
@@ -106,10 +113,10 @@ void backward(const Net& net, const Upstream& up, const Gradients& out) {
                                {pointer<const S>(up.states), up.states_step, up.states_row},
                                {pointer<const S>(up.dstates), up.dstates_step, up.dstates_row},
                                {pointer<const S>(up.dfinal), up.dfinal_row},
-                               {pointer<S>(out.delta), net.B * net.d, net.d},
-                               {pointer<S>(out.dx), net.B * net.n, net.n},
-                               pointer<S>(out.dU),
-                               pointer<S>(out.dW),
+                               {fresh<S>(out.delta, net.T * net.B, net.d), net.B * net.d, net.d},
+                               {fresh<S>(out.dx, net.T * net.B, net.n), net.B * net.n, net.n},
+                               fresh<S>(out.dU, net.d, net.n),
+                               fresh<S>(out.dW, net.d, net.d),
                                pointer<S>(out.db),
                                {pointer<S>(out.ds0), net.d}};
     kernels<S>().backward(call);
@@ -133,9 +140,9 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
                            {pointer<const std::int64_t>(output.y), output.y_step, output.y_row},
                            output.per_token,
                            {pointer<S>(output.final), net.d},
-                           {pointer<S>(out.dx), net.B * net.n, net.n},
-                           pointer<S>(out.dU),
-                           pointer<S>(out.dW),
+                           {fresh<S>(out.dx, net.T * net.B, net.n), net.B * net.n, net.n},
+                           fresh<S>(out.dU, net.d, net.n),
+                           fresh<S>(out.dW, net.d, net.d),
                            pointer<S>(out.db),
                            pointer<S>(output.dV),
                            pointer<S>(output.dc),

@@ -3,10 +3,15 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace throughtime {
 namespace {
@@ -40,9 +45,7 @@ Piece* allocate(std::size_t bytes) {
     bytes = (bytes + page + alignment - 1) / alignment * alignment;
     void* memory = std::aligned_alloc(alignment, bytes);
     if (!memory) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-    if (alignment == huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
+    prefer_huge_pages(memory, bytes);
     return new (memory) Piece{bytes - page, nullptr};
 }
 
@@ -61,6 +64,20 @@ Piece* take(Cache& cache, std::size_t bytes) {
 
 }  // namespace
 
+#if defined(__SANITIZE_ADDRESS__)
+void scratch_forbid(void* memory, std::size_t bytes) noexcept { __asan_poison_memory_region(memory, bytes); }
+#endif
+
+void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
+#ifdef MADV_HUGEPAGE
+    const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory);
+    const std::uintptr_t first = (address + huge_page - 1) / huge_page * huge_page, last = (address + bytes) / huge_page * huge_page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: failure changes nothing
+#else
+    static_cast<void>(memory), static_cast<void>(bytes);
+#endif
+}
+
 void* scratch_acquire(std::size_t bytes) {
     Cache& cache = Cache::shared();
     Piece* piece;
@@ -72,6 +89,9 @@ void* scratch_acquire(std::size_t bytes) {
     }
     if (!piece) piece = allocate(bytes);
     void* memory = reinterpret_cast<char*>(piece) + page;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(memory, piece->bytes);
+#endif
     if (poison) std::memset(memory, 0xff, piece->bytes);  // all bits set is NaN in every format
     return memory;
 }

@@ -15,7 +15,9 @@ class Arena {
     template <class S>
     THROUGHTIME_INLINE S* take(Index count) {
         char* here = memory_ ? memory_ + used_ : nullptr;
-        used_ += static_cast<std::size_t>(round_up(count * static_cast<Index>(sizeof(S)), 64));
+        const Index bytes = count * static_cast<Index>(sizeof(S)), room = round_up(bytes, 64) + scratch_gap;
+        if (here) scratch_forbid(here + bytes, static_cast<std::size_t>(room - bytes));
+        used_ += static_cast<std::size_t>(room);
         return reinterpret_cast<S*>(here);
     }
 

@@ -19,19 +19,24 @@ struct Sums {
     S* db;  // [row_stride(d)]
     S* dV;  // [k, row_stride(d)]
     S* dc;  // [row_stride(k)]
-    Index size;   // numbers in all, from `all` on
-    S* all;
 
+    /// k is 0 where there is no output layer.
     void lay_out(Arena& arena, Index n, Index d, Index k, bool wants_dU, bool wants_dW, bool wants_db) {
         const auto part = [&](bool wanted, Index count) { return wanted ? arena.take<S>(count) : nullptr; };
-        const std::size_t before = arena.used();
-        all = arena.take<S>(0);
         dU = part(wants_dU, n * row_stride<S>(d));
         dW = part(wants_dW, d * row_stride<S>(d));
         db = part(wants_db, row_stride<S>(d));
         dV = part(k > 0, k * row_stride<S>(d));
         dc = part(k > 0, row_stride<S>(k));
-        size = static_cast<Index>((arena.used() - before) / sizeof(S));
+    }
+
+    /// Sets all sums to zero.
+    void start(Index n, Index d, Index k) const {
+        if (dU) fill_zero(dU, n * row_stride<S>(d));
+        if (dW) fill_zero(dW, d * row_stride<S>(d));
+        if (db) fill_zero(db, row_stride<S>(d));
+        if (dV) fill_zero(dV, k * row_stride<S>(d));
+        if (dc) fill_zero(dc, row_stride<S>(k));
     }
 };
 

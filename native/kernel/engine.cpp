@@ -23,7 +23,7 @@ constexpr Kernels<S> kernels() {
         forward<S>,
         backward<S>,
         learning_step<S>,
-        [](const S* x, S* y, Index count) { map<S>(x, y, count, exp<S>); },
+        [](const S* x, S* y, Index count) { map<S>(x, y, count, [](Vector<S> a) { return exp<S>(a); }); },
         [](Nonlinearity which, const S* x, S* y, Index count) {
             with_cell<S>(which, [&](auto cell) { map<S>(x, y, count, [](Vector<S> a) { return decltype(cell)::value(a); }); });
         },

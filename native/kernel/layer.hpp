@@ -93,7 +93,7 @@ void backward(const BackwardCall<S>& call) {
         const Task& task = plan.tasks[q];
         const Sums<S>& own = sums.parts.of_task[q];
         const Workspace<LayerArrays<S>> arrays(net, task);
-        fill_zero(own.all, own.size);
+        own.start(net.n, net.d, 0);
         arrays.parts.back.start(net);
         for (const Block* block = task.begin; block != task.end; ++block)
             backward_block(*block, call, weights.parts, arrays.parts, own);

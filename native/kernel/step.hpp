@@ -66,7 +66,7 @@ double step_task(const Task& task, const StepCall<S>& call, const Weights<S>& we
     const StepArrays<S>& arrays = workspace.parts;
     const bool learn = call.dW != nullptr;
     if (learn) {
-        fill_zero(sums.all, sums.size);
+        sums.start(call.net.n, call.net.d, call.k);
         arrays.back.start(call.net);
     }
     double loss = 0;
@@ -99,7 +99,7 @@ void learning_step(const StepCall<S>& call) {
     const Recurrence<S>& net = call.net;
     const bool learn = call.dW != nullptr;
     const Index inputs = net.symbols ? 1 : net.n;
-    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, (learn ? 3 : 1) * net.d * (net.d + inputs + call.k));
+    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, 2 * net.d * (net.d + inputs + call.k));  // learn or not
     const WeightUse use{.forward = true, .backward = learn, .inputs = static_cast<bool>(call.dx), .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);

@@ -47,7 +47,8 @@ struct TileArguments {
 template <class S, Left Layout, int Rows, int Width, int Panels_>
 [[gnu::noinline]] void tile(const TileArguments<S>& t) {
     constexpr int across = Width * Panels_;
-    const Index lda = t.lda, ldc = t.ldc, step = t.b.step, panel = t.b.panel;
+    const Index K = t.K, lda = t.lda, ldc = t.ldc, step = t.b.step, panel = t.b.panel;
+    S* const c = t.c;
     Vector<S> sum[Rows][across];
     THROUGHTIME_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -62,7 +63,7 @@ template <class S, Left Layout, int Rows, int Width, int Panels_>
     THROUGHTIME_UNROLL
     for (int i = 0; i < (Rows + 2) / 3; ++i) a[i] = Layout == Left::rows ? t.a + 3 * i * lda : t.a + 3 * i;
     const S* b = t.b.data;
-    for (Index k = 0; k < t.K; ++k) {
+    for (Index k = 0; k < K; ++k) {
         Vector<S> right[across];
         THROUGHTIME_UNROLL
         for (int j = 0; j < across; ++j) right[j] = load(b + (j / Width) * panel + (j % Width) * lanes<S>);
@@ -78,8 +79,8 @@ template <class S, Left Layout, int Rows, int Width, int Panels_>
     for (int i = 0; i < Rows; ++i) {
         THROUGHTIME_UNROLL
         for (int j = 0; j < across; ++j) {
-            S* c = t.c + i * ldc + (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
-            store(c, Layout == Left::rows ? sum[i][j] : load(c) + sum[i][j]);
+            S* to = c + i * ldc + (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
+            store(to, Layout == Left::rows ? sum[i][j] : load<S>(to) + sum[i][j]);
         }
     }
 }

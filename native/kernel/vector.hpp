@@ -27,14 +27,14 @@ template <>
 struct VectorTypes<float> {
     typedef float vector __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
     typedef float unaligned __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES), aligned(4), may_alias));
-    typedef std::int32_t bits __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
+    typedef std::uint32_t bits __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
 };
 
 template <>
 struct VectorTypes<double> {
     typedef double vector __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
     typedef double unaligned __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES), aligned(8), may_alias));
-    typedef std::int64_t bits __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
+    typedef std::uint64_t bits __attribute__((vector_size(THROUGHTIME_VECTOR_BYTES)));
 };
 
 template <class S>

@@ -124,7 +124,7 @@ def learning_step(
 ) -> tuple[Tensor, ...]:
     """Loss (double scalar), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None without
     `gradients`)."""
-    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
+    net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
     T, B, n, d = net[1:5]
     k = V.shape[0]
     V, c, y = _dense(V), _dense(c), _same(y, torch.int64)
@@ -134,15 +134,15 @@ def learning_step(
     final = W.new_empty((B, d))
     found: list[Tensor | None] = [None] * 7
     if gradients:
-        shapes = ((d, n), (d, d), (d,), (k, d), (k,), (T, B, n), (B, d))
-        wanted = (True, True, True, True, True, *needs)
-        found = [W.new_empty(shape) if need else None for shape, need in zip(shapes, wanted, strict=True)]
-    dU, dW, db, dV, dc, dx, ds0 = (0 if g is None else g.data_ptr() for g in found)
+        _, U, W, b, *_ = keep
+        found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]  # the quickest way to a new tensor
+        found += [W.new_empty((T, B, n)) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
+    dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
         final.data_ptr(), dx, dU, dW, db, dV, dc, ds0,
     )  # fmt: skip
-    return torch.tensor(loss, dtype=torch.float64), final, *found
+    return torch.scalar_tensor(loss, dtype=torch.float64), final, *found
 
 
 # --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------

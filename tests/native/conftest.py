@@ -1,0 +1,27 @@
+"""The compiled engine's own tests. Scratch memory is full of NaN throughout: what is read without having been written shows."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from throughtime.engines import native
+
+if native.load_error is not None and os.environ.get("THROUGHTIME_REQUIRE_NATIVE") != "1":
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_scratch():
+    native._native.poison(True)
+    yield
+    native._native.poison(False)
+
+
+@pytest.fixture(params=native.supported() if native.load_error is None else [])
+def isa(request):
+    """Each instruction set that this machine supports, in turn."""
+    native._native.set_isa(request.param)
+    yield request.param
+    native._native.set_isa("")

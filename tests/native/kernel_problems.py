@@ -1,0 +1,197 @@
+"""Calls of the kernel with all their arguments, and what each must return, in float64 from the reference engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from throughtime import contraction, loss
+from throughtime.engines import native, reference
+
+NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
+
+
+@dataclass
+class Problem:
+    """One call. Padding is poisoned: NaN, and symbols and labels out of any range."""
+
+    x: Tensor
+    y: Tensor
+    U: Tensor
+    W: Tensor
+    b: Tensor | None
+    V: Tensor
+    c: Tensor
+    s0: Tensor | None
+    lengths: Tensor | None
+    dstates: Tensor | None
+    dfinal: Tensor | None
+    nonlinearity: str = "tanh"
+    reverse: bool = False
+    reduction: str = "sequence"
+    threads: int = 2
+
+    @property
+    def symbols(self) -> bool:
+        return self.x.dim() == 2
+
+    @property
+    def tail(self):
+        return self.lengths, self.nonlinearity, self.reverse
+
+
+def make(
+    T, B, n, d, k, *, dtype=torch.float32, symbols=False, ragged=False, seed=0, bias=True, s0=True, upstream=True, ignored=0.2, **options
+) -> Problem:  # fmt: skip
+    g = torch.Generator().manual_seed(seed)
+    normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)  # noqa: E731
+    x = torch.randint(0, n, (T, B), generator=g) if symbols else normal(T, B, n)
+    y = torch.randint(0, k, (T, B), generator=g)
+    y[torch.rand(T, B, generator=g) < ignored] = -100
+    lengths = torch.randint(1, T + 1, (B,), generator=g) if ragged else None
+    dstates = normal(T, B, d) if upstream else None
+    if lengths is not None:
+        padding = torch.arange(T).unsqueeze(1) >= lengths
+        x[padding] = 10**15 if symbols else float("nan")
+        y[padding] = -(10**15)
+        if dstates is not None:
+            dstates[padding] = float("nan")
+    return Problem(
+        x=x, y=y, U=normal(d, n) / n**0.5, W=normal(d, d) * 0.7 / d**0.5, b=normal(d) * 0.3 if bias else None,
+        V=normal(k, d) / d**0.5, c=normal(k), s0=normal(B, d) if s0 else None, lengths=lengths, dstates=dstates,
+        dfinal=normal(B, d) if upstream else None, **options,
+    )  # fmt: skip
+
+
+def double(t: Tensor | None) -> Tensor | None:
+    return t.double() if t is not None and t.is_floating_point() else t
+
+
+def _contract(p: Problem, delta, states):
+    """∂U, ∂W, ∂b from δ, all in float64."""
+    x = p.x
+    if p.lengths is not None:  # what is zero anyway must not meet the NaN of the padding
+        padding = torch.arange(x.shape[0]).unsqueeze(1) >= p.lengths
+        x = x.masked_fill(padding if p.symbols else padding.unsqueeze(-1), 0)
+    previous = contraction.previous_states(states, double(p.s0), p.lengths, p.reverse)
+    return {
+        "dU": _sum(lambda delta, x: contraction.input_gradient(delta, x, p.lengths, p.U.shape[1]), delta, double(x)),
+        "dW": _sum(contraction.recurrent_gradient, delta, previous),
+        "db": _sum(contraction.bias_gradient, delta),
+    }
+
+
+class Expected(NamedTuple):
+    value: Tensor
+    scale: Tensor
+    """What a rounding error is relative to: for a sum, the sum of its terms' magnitudes."""
+
+
+def _sum(contract, *factors):
+    return Expected(contract(*factors), contract(*(factor.abs() for factor in factors)))
+
+
+def _plain(value: Tensor) -> Expected:
+    return Expected(value, value)
+
+
+def expected_forward(p: Problem) -> dict[str, Expected | None]:
+    states, final = reference.forward(double(p.x), double(p.U), double(p.W), double(p.b), double(p.s0), *p.tail)
+    return {"states": _plain(states), "final": _plain(final)}
+
+
+def expected_gradients(p: Problem, states: Tensor) -> dict[str, Expected | None]:
+    """From the states that the kernel found: a relu at its kink then decides alike on both sides."""
+    states = double(states)
+    delta, ds0 = reference.backward(double(p.dstates), double(p.dfinal), states, double(p.W), *p.tail)
+    dx = None if p.symbols else _plain(delta @ double(p.U))
+    return {"delta": _plain(delta), "ds0": _plain(ds0), "dx": dx, **_contract(p, delta, states)}
+
+
+def expected_step(p: Problem, states: Tensor) -> dict[str, Expected | None]:
+    states = double(states)
+    y = loss.counted_labels(p.y, p.lengths)
+    norm = loss.normalizer(y, p.reduction)
+    z = states @ double(p.V).T + double(p.c)
+    e = loss.errors(z, y) / norm
+    delta, ds0 = reference.backward(e @ double(p.V), None, states, double(p.W), p.lengths, p.nonlinearity, False)
+    return {
+        "loss": _plain(loss.step_losses(z, y).sum() / norm),
+        **_contract(p, delta, states),
+        "dV": _sum(contraction.recurrent_gradient, e, states),
+        "dc": _sum(contraction.bias_gradient, e),
+        "dx": None if p.symbols else _plain(delta @ double(p.U)),
+        "ds0": _plain(ds0),
+    }
+
+
+@contextmanager
+def kernel_threads(count: int = 2) -> Iterator[None]:
+    """The number of threads for the calls of the kernel alone: PyTorch's own would fight over the same cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_forward(p: Problem) -> dict[str, Tensor]:
+    with kernel_threads(p.threads):
+        states, final = native.forward(p.x, p.U, p.W, p.b, p.s0, *p.tail)
+    return {"states": states, "final": final}
+
+
+def run_gradients(p: Problem, states: Tensor) -> dict[str, Tensor | None]:
+    needs = (not p.symbols, True, True, True, True)
+    with kernel_threads(p.threads):
+        delta, ds0 = native.backward(p.dstates, p.dfinal, states, p.W, *p.tail)
+        dx, dU, dW, db, ds0_again = native.gradients(p.dstates, p.dfinal, states, p.x, p.U, p.W, p.s0, *p.tail, needs)
+    assert torch.equal(ds0, ds0_again)
+    return {"delta": delta, "ds0": ds0, "dx": dx, "dU": dU, "dW": dW, "db": db}
+
+
+def run_step(p: Problem, gradients: bool = True) -> dict[str, Tensor | None]:
+    names = ("loss", "final", "dU", "dW", "db", "dV", "dc", "dx", "ds0")
+    needs = (not p.symbols, True)
+    with kernel_threads(p.threads):
+        found = native.learning_step(
+            p.x, p.y, p.U, p.W, p.b, p.V, p.c, p.s0, p.lengths, p.nonlinearity, p.reduction, needs, gradients
+        )
+    return dict(zip(names, found, strict=True))
+
+
+def assert_close(found: dict[str, Tensor | None], expected: dict[str, Expected | None], dtype: torch.dtype) -> None:
+    """Every tensor by name, up to a few roundings of its largest number and a part of one of the terms of its sums."""
+    unit = 3e-6 if dtype is torch.float32 else 1e-14
+    for name, want in expected.items():
+        got = found[name]
+        if want is None:
+            assert got is None, name
+            continue
+        assert got is not None, name
+        assert got.shape == want.value.shape, name
+        assert torch.isfinite(got).all(), name
+        error = (got.double() - want.value).abs().max()
+        allowed = unit * (want.value.abs().max() + want.scale.abs().max() / 20 + 1e-3)
+        assert error <= allowed, f"{name}: off by {error:.2e} of {want.value.abs().max():.2e}"
+
+
+def check_all(p: Problem) -> None:
+    """Every output and gradient of all calls against the reference."""
+    dtype = p.W.dtype
+    forward = run_forward(p)
+    assert_close(forward, expected_forward(p), dtype)
+    assert_close(run_gradients(p, forward["states"]), expected_gradients(p, forward["states"]), dtype)
+    if not p.reverse:
+        step = run_step(p)
+        assert_close(step, expected_step(p, forward["states"]), dtype)
+        assert torch.equal(step["final"], forward["final"])
+        alone = run_step(p, gradients=False)
+        assert torch.equal(alone["loss"], step["loss"])
+        assert all(alone[name] is None for name in ("dU", "dW", "db", "dV", "dc", "dx", "ds0"))

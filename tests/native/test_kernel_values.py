@@ -1,0 +1,88 @@
+"""Every output and every gradient against the reference in float64, by name, for every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+
+import kernel_problems as problems
+import pytest
+import torch
+from kernel_problems import NONLINEARITIES, check_all, make
+
+DTYPES = (torch.float32, torch.float64)
+SIZES = [  # T, B, n, d, k: odd ones, and one beyond a block of rows, a chunk and a panel
+    (1, 1, 1, 1, 1),
+    (5, 3, 4, 17, 5),
+    (40, 70, 3, 33, 17),
+    (300, 1, 17, 3, 2),
+    (30, 9, 33, 100, 70),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+def test_all_options(isa, size, dtype):
+    for seed, (nonlinearity, symbols, ragged, reverse) in enumerate(itertools.product(NONLINEARITIES, *[(False, True)] * 3)):
+        reduction = ("sequence", "token")[seed % 2]
+        check_all(make(*size, dtype=dtype, symbols=symbols, ragged=ragged, seed=seed, nonlinearity=nonlinearity,
+                       reverse=reverse, reduction=reduction))  # fmt: skip
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 8, 15, 16, 31, 32, 33, 48, 64, 65, 128, 129])
+def test_widths(isa, d):
+    check_all(make(6, 4, d, d, d))
+
+
+@pytest.mark.parametrize("B", [*range(1, 31), 63, 64, 65, 129])
+def test_numbers_of_rows(isa, B):
+    check_all(make(4, B, 5, 20, 3, ragged=True, seed=B))
+
+
+def test_without_what_is_optional(isa):
+    for ragged in (False, True):
+        check_all(make(7, 5, 3, 17, 4, ragged=ragged, bias=False, s0=False, upstream=False))
+
+
+def test_the_issue_sizes_stay_accurate(isa):
+    """2e-6 of the largest gradient in float32, over long sequences."""
+    for size in [(1000, 1, 64, 128, 20), (1000, 4, 1, 128, 10)]:
+        p = make(*size, ignored=0.0, seed=1)
+        states = problems.run_forward(p)["states"]
+        found = problems.run_step(p)
+        for name, (want, _) in problems.expected_step(p, states).items():
+            error = (found[name].double() - want).abs().max() / want.abs().max()
+            assert error < 2e-6, f"{name}: {error:.2e}"
+
+
+def test_a_row_without_steps_keeps_its_initial_state(isa):
+    p = make(5, 4, 3, 9, 2)
+    p.lengths = torch.tensor([2, 0, 5, 0])
+    for reverse in (False, True):
+        p.reverse = reverse
+        check_all(p)
+
+
+def test_nothing_counted(isa):
+    p = make(6, 4, 3, 17, 5, ignored=1.1)
+    for p.reduction in ("sequence", "token"):
+        found = problems.run_step(p)
+        assert found["loss"] == 0
+        for name in ("dU", "dW", "db", "dV", "dc", "dx", "ds0"):
+            assert torch.count_nonzero(found[name]) == 0, name
+
+
+def test_nan_and_infinity_are_not_hidden(isa):
+    for nonlinearity in NONLINEARITIES:
+        p = make(4, 3, 5, 17, 6, nonlinearity=nonlinearity)
+        p.x[1, 2, 3] = float("nan")
+        states = problems.run_forward(p)["states"]
+        assert states[1:, 2].isnan().all()
+        assert states[:, :2].isfinite().all()
+        assert problems.run_step(p)["loss"].isnan()
+
+
+def test_large_logits(isa):
+    p = make(4, 3, 5, 17, 6)
+    p.c = torch.tensor([1e4, -1e4, 3e3, 0.0, 9e3, 8e3])  # one class is certain: float32 has no digits left for a tie
+    states = problems.run_forward(p)["states"]
+    problems.assert_close(problems.run_step(p), problems.expected_step(p, states), torch.float32)
