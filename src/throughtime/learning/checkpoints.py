@@ -90,7 +90,9 @@ class Checkpoints:
         from safetensors.torch import save
 
         tensors = save(state[0])
-        content = _canonical({"config": self._config, "state": state[1]})
+        content = json.dumps(
+            {"config": self._config, "state": state[1]}, ensure_ascii=False
+        )  # floats come back exactly
         described = json.dumps({"version": VERSION, "sha256": _checksum(tensors, content), "content": content})
         path = self.folder / f"{max(map(int, self._numbered()), default=0) + 1:08d}"
         temporary = self.folder / f".{path.name}.tmp"
@@ -174,11 +176,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("config", "state")):
         raise ValueError(f"{path / 'state.json'}: content: expected the objects config and state, found others")
     return read_tensors(path / "state.safetensors", tensors), content
-
-
-def _canonical(content: Any) -> str:
-    """JSON in which every finite float is exactly what it was: Python writes the shortest text that reads back as the same."""
-    return json.dumps(content, sort_keys=True, ensure_ascii=False)
 
 
 def _checksum(tensors: bytes, content: str) -> str:
