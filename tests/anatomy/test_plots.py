@@ -61,7 +61,7 @@ def test_the_unrolled_network_draws_each_path_by_its_size(a, tmp_path):
 
 def test_the_other_pictures(a, tmp_path):
     plots.jacobian_map(a).savefig(tmp_path / "jacobian.png")
-    plots.memory_map([a.by_lag.tolist()] * 3, [3, 4, 5]).savefig(tmp_path / "memory.png")
+    plots.memory_map([a.by_lag.tolist()] * 3, [3, 4, 5], [1, 2, 5]).savefig(tmp_path / "memory.png")
 
 
 def test_pictures_of_a_zero_gradient(tmp_path):

@@ -180,12 +180,13 @@ def truncation_curve(a: Anatomy, cosine: float = 0.99) -> Figure:
     return figure
 
 
-def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float] | None = None) -> Figure:
-    """A network learning to remember: share of the gradient by lag (across), epoch after epoch (downward).
+def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float], epochs: Sequence[int]) -> Figure:
+    """A network learning to remember: share of the gradient by lag (upward), epoch after epoch (across).
 
     Args:
         by_lag: for each epoch, the shares by lag.
         horizons: for each epoch, the horizon in steps, drawn as a line.
+        epochs: their numbers, ascending; a gap is filled with what was found before it.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import MaxNLocator
@@ -194,21 +195,21 @@ def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float] | No
     figure = _figure(6.4, 4.0)
     axes = figure.add_subplot()
 
-    lags, epochs = values.shape
+    lags = len(values)
+    edges = np.asarray([*epochs, epochs[-1] + 1]) - 0.5
     image = axes.pcolormesh(
-        np.arange(epochs + 1) + 0.5,
+        edges,
         np.arange(lags + 1) + 0.5,
         np.maximum(values, 1e-5),
         cmap=_colours(SIZES),
         norm=LogNorm(1e-5, max(float(values.max()), 1e-4)),
         rasterized=True,
     )
-    if horizons is not None:
-        axes.step(np.arange(1, epochs + 1), horizons, where="mid", color="#d1495b", linewidth=1.8, label="horizon")
-        axes.legend(frameon=True, loc="upper right")
+    axes.stairs(horizons, edges, baseline=None, color="#d1495b", linewidth=1.8, label="horizon (cosine 0.99)")
+    axes.legend(frameon=True, loc="upper left")
     figure.colorbar(image, ax=axes, label="|share| of the gradient", extend="min")
     axes.set_yscale("log")
-    axes.set_ylim(1, lags)
+    axes.set_ylim(0.5, lags + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("steps back, 1 + t − k")
