@@ -35,6 +35,7 @@ from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.history import History
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
+from throughtime.sequence_model import SequenceModel
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1
@@ -45,8 +46,17 @@ def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
     return {"n": net.n, "d": net.d, "k": net.k, "nonlinearity": net.nonlinearity, "initial_state": initial_state}
 
 
+def _sequence_arguments(model: SequenceModel) -> dict[str, Any]:
+    found = {
+        name: getattr(model, name)
+        for name in ("n", "d", "k", "layers", "bidirectional", "dropout", "nonlinearity", "task")
+    }
+    return found | {"embedding": None if model.embedding is None else model.embedding.embedding_dim}
+
+
 MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
     "ElmanNetwork": (ElmanNetwork, _elman_arguments),
+    "SequenceModel": (SequenceModel, _sequence_arguments),
 }
 """The models that a run can hold, with the arguments that build each anew."""
 
@@ -73,16 +83,17 @@ class Run:
         """Sequences as the model reads them.
 
         Args:
-            x: a model of symbols takes a string (one sequence of characters) or a list of sequences of symbols, where one
-                that the model does not know becomes the unknown symbol; a model of features takes a list of arrays [T_i, n].
+            x: a model of symbols takes a list of sequences of symbols, or a string, which is one sequence: of its characters,
+                or of its words where the model reads words. A symbol that the model does not know becomes the unknown one. A
+                model of features takes a list of arrays [T_i, n].
 
         Raises: TypeError, ValueError: not such sequences.
         """
         vocabulary = self.encoding.vocabulary
         if vocabulary is not None:
-            sequences = [x] if isinstance(x, str) else list(x)
-            texts = sequences if all(isinstance(sequence, str) for sequence in sequences) else None
-            return Sequences.from_arrays([vocabulary.encode(sequence) for sequence in sequences], texts=texts)
+            rows: list[Any] = list(x) if not isinstance(x, str) else [x if self.reads_characters else x.split()]
+            texts = rows if all(isinstance(row, str) for row in rows) else None
+            return Sequences.from_arrays([vocabulary.encode(row) for row in rows], texts=texts)
         if isinstance(x, str):
             raise TypeError(f"x: expected arrays of {self.encoding.n} features, found a string")
         scale = self.encoding.input_scale
@@ -111,6 +122,12 @@ class Run:
         return [
             labels[z.argmax(-1).numpy()].tolist() if z.dim() > 1 else labels[int(z.argmax())] for z in self.logits(x)
         ]
+
+    @property
+    def reads_characters(self) -> bool:
+        """Whether the symbols that the model reads are characters."""
+        vocabulary = self.encoding.vocabulary
+        return vocabulary is not None and all(len(s) == 1 for s in vocabulary.symbols if s != vocabulary.unknown)
 
     @property
     def truncate(self) -> int | None:
