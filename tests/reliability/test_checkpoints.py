@@ -78,7 +78,7 @@ def assert_same(net, history, expected_net, expected_history) -> None:
 def test_a_crash_anywhere_changes_nothing(name: str, tmp_path: Path, engine: str) -> None:
     undisturbed = network()
     expected = train(undisturbed, **OPTIONS[name])
-    for crash_at in [k for k in (1, 2, 3, 5, 6, 7, 10, 13) if k <= undisturbed.calls]:
+    for crash_at in [k for k in (2, 7, 10) if k <= undisturbed.calls]:
         folder = tmp_path / str(crash_at)
         with pytest.raises(Crash):
             train(network(crash_at), folder, every=2, **OPTIONS[name])

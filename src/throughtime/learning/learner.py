@@ -59,12 +59,14 @@ class Learner:
         """The beginning, or where the last checkpoint left off. From then on there is a checkpoint to go on from."""
         if self.checkpoint is None:
             return Standing()
+        self.team.wait()  # the one that leads may still be writing
         state = self.checkpoint.load() if self.checkpoint.resume else None
-        self.team.wait()
-        if state is not None:
-            return unpack(state, self.model, self.optimizer, self.lanes, self.settings)
         standing = Standing()
-        self.save(standing)
+        if state is not None:
+            standing = unpack(state, self.model, self.optimizer, self.lanes, self.settings)
+        self.team.check_alike("checkpoint", standing.epoch, standing.done)
+        if state is None:
+            self.save(standing)
         return standing
 
     def save(self, standing: Standing) -> None:

@@ -8,12 +8,33 @@ its own share of one is empty, so that none waits for another's missing batch.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.data.batches import Window
+
+
+def launched() -> Any | None:
+    """The `Fabric` of the processes that torchrun has started, this being one of them; None where it has started none.
+
+    Raises: ImportError: the package lightning-fabric is missing.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    try:
+        from lightning_fabric import Fabric
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "torchrun: expected the package lightning-fabric, which is not installed: pip install 'throughtime[scale]'"
+        ) from error
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ["WORLD_SIZE"]) // here
+    fabric = Fabric(accelerator="cpu", devices=here, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
+    return fabric
 
 
 class Team:
@@ -47,6 +68,12 @@ class Team:
         """Until all are here."""
         if self._fabric is not None:
             self._fabric.barrier()
+
+    def check_alike(self, name: str, *numbers: int) -> None:
+        """Check that all processes have the same numbers. Raises: ValueError: names what they are of."""
+        own = torch.tensor(numbers, dtype=torch.float64)
+        if not torch.equal(self.sum(own.clone()), own * self.size):
+            raise ValueError(f"{name}: expected the same one on all processes, found others than {numbers} here")
 
     def combine(self, parameters: list[nn.Parameter], weight: float, numbers: list[float]) -> list[float]:
         """Give every parameter the gradient of the whole batch, and sum `numbers` over the processes, in one exchange.
