@@ -7,9 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from throughtime import data, estimators, export, nn
+    from throughtime import data, export, nn
+    from throughtime import estimators as estimators
     from throughtime.anatomy import anatomy
-    from throughtime.estimators import SequenceClassifier, SequenceForecaster, SequenceRegressor, SequenceTagger
+    from throughtime.estimators import SequenceClassifier as SequenceClassifier
+    from throughtime.estimators import SequenceForecaster as SequenceForecaster
+    from throughtime.estimators import SequenceRegressor as SequenceRegressor
+    from throughtime.estimators import SequenceTagger as SequenceTagger
     from throughtime.learning.evaluation import evaluate
     from throughtime.learning.recipe import fit
     from throughtime.learning.run import load
