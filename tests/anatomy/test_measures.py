@@ -60,7 +60,7 @@ def test_the_stated_error_of_jacobian_norms(kind, nonlinearity, dtype):
     assert torch.equal(found.isnan(), ~seen)
     assert float(ratio.max()) <= 1 + 1e-4  # a lower bound
     assert float((1 - ratio).mean()) < 0.04
-    assert float((1 - ratio).max()) < 0.30
+    assert float((1 - ratio).max()) < 0.35
 
 
 def test_jacobian_norms_beyond_the_range_of_float32():

@@ -87,7 +87,6 @@ def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
     u = a.unrolled
     delta, jacobian = _square(a, a.b.norms, instance), _square(a, a.jacobian_norms, instance)
     losses = _steps(a, a.losses, instance)
-    counted = u.counts[:length, instance].nonzero().flatten().tolist()
     x = u.chosen.x[:length, instance]
     sizes = {
         "W": torch.linalg.vector_norm(a._previous[:length, instance].double(), dim=-1).tolist(),
@@ -99,7 +98,7 @@ def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
     return {
         "T": length,
         "length": length,
-        "chosen": counted[-1] if counted else length - 1,
+        "chosen": max(range(length), key=lambda t: losses[t] or 0.0),  # the loss from which there is most to learn
         "reverse": u.chosen.reverse,
         "direct": u.layer == len(u.layers) - 1,
         "horizon": a.horizon(0.99),

@@ -132,6 +132,6 @@ def advice(a: Anatomy, epoch: int) -> tuple[str, str]:
         remedy = f"clip it (clip_norm=1), lower the learning rate, or truncate (truncate={horizon} keeps 99 % of its direction)"
         return "exploding", f"epoch {epoch}: the gradient explodes (λ₁ = {exponent:+.3f} per step): {remedy}"
     if a.half_life < longest / 4 and horizon <= longest / 4:
-        remedy = f"to reach farther, start from initialization='orthogonal'; else truncate={horizon} loses little"
+        remedy = f"initialization='orthogonal' starts with a longer reach; truncate={horizon} would lose little now"
         return "vanishing", f"epoch {epoch}: the gradient vanishes after {horizon} of {longest} steps: {remedy}"
     return "well", ""
