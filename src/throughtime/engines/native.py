@@ -32,6 +32,10 @@ else:
     _CODES = {name: code for code, name in enumerate(_native.NONLINEARITIES)}
 
 
+num_threads: int | None = None
+"""How many threads a call may use; None: as many as PyTorch."""
+
+
 def isa() -> str:
     """The instruction set in use: "avx512", "avx2", "baseline" or "neon"; THROUGHTIME_ISA=… forces one that is supported."""
     return _native.isa()
@@ -135,7 +139,9 @@ def learning_step(
     found: list[Tensor | None] = [None] * 7
     if gradients:
         _, U, W, b, *_ = keep
-        found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]  # the quickest way to a new tensor
+        found = [
+            torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)
+        ]  # the quickest way to a new tensor
         found += [W.new_empty((T, B, n)) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
     dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
@@ -173,7 +179,8 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     step, row = x.stride()[:2]
     arguments = (
         dtype is torch.float64, T, B, n, d, x.data_ptr(), step, row, symbols, U.data_ptr(), W.data_ptr(), _address(b),
-        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity], torch.get_num_threads(),
+        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity],
+        num_threads or torch.get_num_threads(),
     )  # fmt: skip
     return arguments, (x, U, W, b, s0, lengths)
 
@@ -215,4 +222,6 @@ def _same(t: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _check_shape(name: str, t: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if t.shape != shape or t.dtype is not dtype or not t.is_cpu:
-        raise ValueError(f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}")
+        raise ValueError(
+            f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}"
+        )
