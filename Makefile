@@ -26,5 +26,17 @@ lint: $(INSTALLED)  ## format, lint, types, and who may import whom
 bench: $(INSTALLED)  ## time the learning step beside PyTorch's
 	$(BIN)/throughtime bench
 
+SANITIZED := build/sanitize
+sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	cmake -S . -B $(SANITIZED) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DTHROUGHTIME_SANITIZE=ON
+	cmake --build $(SANITIZED) --parallel
+	rm -rf $(SANITIZED)/package && mkdir -p $(SANITIZED)/package
+	cp -r src/throughtime $(SANITIZED)/package/
+	cp $(SANITIZED)/_native*.so $(SANITIZED)/package/throughtime/
+	PYTHONPATH=$(SANITIZED)/package:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 OMP_NUM_THREADS=1 \
+	THROUGHTIME_REQUIRE_NATIVE=1 $(BIN)/python -S -m pytest -n 0 -s tests/native  # -S: not the installed package
+
 clean:
 	rm -rf .venv build dist site runs

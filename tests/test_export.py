@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import throughtime as tt
 from throughtime import export
 from throughtime.data import Encoding, Vocabulary
+from throughtime.export.onnx_files import ACTIVATIONS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -29,7 +30,7 @@ def session(path: Path):
 
 
 def run(path: Path, **inputs: Tensor) -> list[Tensor]:
-    found = session(path).run(["z", "final_state"], {name: value.numpy() for name, value in inputs.items()})
+    found = session(path).run(None, {name: value.numpy() for name, value in inputs.items()})
     return [torch.from_numpy(value) for value in found]
 
 
@@ -40,12 +41,11 @@ def network(nonlinearity: str = "tanh", **options) -> tt.ElmanNetwork:
     return net
 
 
-def inputs(net: tt.ElmanNetwork, B: int, T: int, symbols: bool) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(net: tt.ElmanNetwork | tt.SequenceModel, B: int, T: int, symbols: bool) -> tuple[Tensor, Tensor, Tensor]:
     """x, ragged lengths, initial states; the padding of x would show in the result if it were read."""
     x = torch.randint(net.n, (B, T)) if symbols else torch.randn(B, T, net.n)
     lengths = torch.randint(1, T + 1, (B,))
-    if not symbols:
-        x[torch.arange(T) >= lengths.unsqueeze(1)] = 1e6
+    x[torch.arange(T) >= lengths.unsqueeze(1)] = -1000 if symbols else 1e6
     return x, lengths, torch.randn(B, net.d)
 
 
@@ -56,7 +56,7 @@ def assert_agrees(path: Path, net: tt.ElmanNetwork, symbols: bool) -> None:
         for given in ({"x": x, "lengths": lengths, "initial_state": s0}, {"x": x, "lengths": lengths}):
             expected = net(x, lengths, given.get("initial_state"), return_state=True)
             torch.testing.assert_close(run(path, **given), list(expected), rtol=TOLERANCE, atol=TOLERANCE)
-        whole = torch.randn_like(x) if not symbols else x
+        whole = torch.randint(net.n, (B, T)) if symbols else torch.randn_like(x)
         expected = net(whole, return_state=True)
         torch.testing.assert_close(run(path, x=whole), list(expected), rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -68,6 +68,44 @@ def test_onnx_agrees_at_other_sizes(tmp_path, nonlinearity, symbols):
     difference = export.to_onnx(net, tmp_path / "model.onnx", symbols=symbols)
     assert 0 < difference < TOLERANCE
     assert_agrees(tmp_path / "model.onnx", net, symbols)
+
+
+STACKS = {
+    "tag": {"task": "tag", "layers": 2, "bidirectional": True, "embedding": 6},
+    "classify": {"task": "classify", "layers": 2, "bidirectional": True, "nonlinearity": "logistic", "dropout": 0.5},
+    "regress": {"task": "regress", "layers": 3, "nonlinearity": "relu"},
+    "forecast": {"task": "forecast", "layers": 2, "nonlinearity": "identity"},
+    "lm": {"task": "lm"},
+}
+"""Each on symbols but for regress and forecast."""
+stacks = pytest.mark.parametrize(
+    ("options", "symbols"), [(STACKS[task], task not in ("regress", "forecast")) for task in STACKS], ids=list(STACKS)
+)
+
+
+@stacks
+@torch.no_grad()
+def test_onnx_of_stacks_and_both_directions(tmp_path, options, symbols):
+    model = tt.SequenceModel(3, 5, 4, **options)
+    export.to_onnx(model, tmp_path / "model.onnx", symbols=symbols)
+    model.eval()
+    kinds = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert kinds.count("RNN") == model.layers * model.directions
+    for B, T in SIZES:
+        x, lengths, _ = inputs(model, B, T, symbols)
+        given = {"x": x, "lengths": lengths}
+        if not model.bidirectional:
+            given["initial_state"] = torch.randn(model.layers, B, model.d)
+            expected = list(model(x, lengths, given["initial_state"], return_state=True))
+        else:
+            expected = [model(x, lengths)]
+        found = run(tmp_path / "model.onnx", **given)
+        torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def test_onnx_of_an_embedding_takes_symbols_unasked(tmp_path):
+    export.to_onnx(tt.SequenceModel(3, 5, 4, embedding=2), tmp_path / "model.onnx")
+    assert session(tmp_path / "model.onnx").get_inputs()[0].type == "tensor(int64)"
 
 
 def test_onnx_has_one_rnn_operator_and_free_sizes(tmp_path):
@@ -108,7 +146,7 @@ def test_the_model_is_left_as_it_was(tmp_path):
 
 
 def test_a_file_that_disagrees_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(export.ACTIVATIONS, "tanh", {"activations": ["Softsign"]})
+    monkeypatch.setitem(ACTIVATIONS, "tanh", {"activations": ["Softsign"]})
     with pytest.raises(
         export.ExportError, match=r"^ONNX: z at B=1, T=1: expected .* to 1e-05, found a difference of 0\.\d"
     ):
@@ -180,8 +218,26 @@ def test_plain_torch_modules_give_the_same(nonlinearity, symbols, dtype):
         x, lengths, _ = inputs(net, B, T, symbols)
         x = x if symbols else x.to(dtype)
         torch.testing.assert_close(plain(x, lengths), net(x, lengths), rtol=rounding, atol=rounding)
-        x = x if symbols else torch.randn_like(x)
+        x = x.clamp_min(0) if symbols else torch.randn_like(x)
         torch.testing.assert_close(plain(x), net(x), rtol=rounding, atol=rounding)
+
+
+@stacks
+@torch.no_grad()
+def test_plain_torch_modules_of_stacks(options, symbols):
+    model = tt.SequenceModel(3, 5, 4, **options).eval()
+    if model.nonlinearity not in ("tanh", "relu"):
+        with pytest.raises(ValueError, match=r"^nonlinearity: expected 'tanh' or 'relu'"):
+            export.to_torch(model)
+        return
+    plain = export.to_torch(model)
+    assert not plain.training
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    for B, T in SIZES:
+        x, lengths, _ = inputs(model, B, T, symbols)
+        torch.testing.assert_close(plain(x, lengths), model(x, lengths), rtol=1e-5, atol=1e-6)
+        x = x.clamp_min(0) if symbols else torch.randn_like(x)
+        torch.testing.assert_close(plain(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_plain_torch_modules_have_weights_of_their_own():

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from throughtime import data, export, nn
+    from throughtime import estimators as estimators
     from throughtime.anatomy import anatomy
+    from throughtime.estimators import SequenceClassifier as SequenceClassifier
+    from throughtime.estimators import SequenceForecaster as SequenceForecaster
+    from throughtime.estimators import SequenceRegressor as SequenceRegressor
+    from throughtime.estimators import SequenceTagger as SequenceTagger
     from throughtime.learning.evaluation import evaluate
     from throughtime.learning.recipe import fit
     from throughtime.learning.run import load
@@ -20,7 +25,11 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ElmanNetwork": "throughtime.model",
+    "SequenceClassifier": "throughtime.estimators",
+    "SequenceForecaster": "throughtime.estimators",
     "SequenceModel": "throughtime.sequence_model",
+    "SequenceRegressor": "throughtime.estimators",
+    "SequenceTagger": "throughtime.estimators",
     "bptt": "throughtime.model",
     "engine": "throughtime.ops",
     "evaluate": "throughtime.learning.evaluation",
@@ -29,7 +38,7 @@ _HOME = {
     "load": "throughtime.learning.run",
     "set_engine": "throughtime.ops",
 }
-_MODULES = ("anatomy", "data", "export", "nn")
+_MODULES = ("anatomy", "data", "estimators", "export", "nn")
 """Modules that are public by themselves; `anatomy` can be called as well."""
 
 __all__ = [  # noqa: RUF022 (as a reader meets them)
@@ -46,7 +55,7 @@ __all__ = [  # noqa: RUF022 (as a reader meets them)
     "engine",
     "get_engine",
     "set_engine",
-]
+]  # without the estimators, for which scikit-learn has to be installed
 
 
 def __getattr__(name: str) -> object:
@@ -60,4 +69,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME, *_MODULES})

@@ -2,10 +2,13 @@
 
     L_t = −log ŷ_t[y_t],   ŷ_t = softmax(z_t)          e_t = ∂L_t/∂z_t = ŷ_t − onehot(y_t)
 
+    For values ŷ_t [k] in place of classes, L_t = the mean over j of (ŷ_tj − y_tj)²; a value y_tj that is NaN is left out.
+
     reduction "sequence":  L = (1/B) Σ_i Σ_t L_t^(i)         summed over the steps, averaged over the B instances
     reduction "token":     L = (1/N) Σ_i Σ_t L_t^(i)         averaged over the N steps that count
 
-A step counts when it is within its row's length and its label is not −100. Where no step counts, the loss is 0.
+A step counts when it is within its row's length and its label is not −100 (or its values are not all NaN). Where no step
+counts, the loss is 0.
 Layout: logits z [T, B, k], labels y [T, B] int64; any other leading axes serve as well.
 """
 
@@ -40,6 +43,16 @@ def cross_entropy(z: Tensor, y: Tensor, lengths: Tensor | None, reduction: str) 
     y = counted_labels(y, lengths)
     total = F.cross_entropy(z.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="sum")
     return total / normalizer(y, reduction)
+
+
+def squared_error(values: Tensor, y: Tensor, lengths: Tensor | None, reduction: str) -> Tensor:
+    """The loss L (scalar, differentiable) of values and targets y, both [T, B, k]."""
+    known = ~y.isnan()
+    if lengths is not None:
+        known &= real_steps(y.shape[0], lengths, y.device).T.unsqueeze(-1)
+    count = known.sum(-1)
+    total = ((values - y).where(known, 0.0).square().sum(-1) / count.clamp_min(1)).sum()
+    return total / (y.shape[1] if reduction == "sequence" else count.count_nonzero().clamp_min(1))
 
 
 def errors(z: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ Source: Elman (1990), "Finding structure in time".
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -144,15 +146,10 @@ class ElmanNetwork(nn.Module):
 
     def describe(self) -> str:
         """A table of the parameters: shape by formula and in numbers, and count, with their sum."""
-        rows = [
-            (name, " × ".join(letters), " × ".join(str(getattr(self, i)) for i in letters), getattr(self, name).numel())
-            for name, letters in (SHAPES if self.s0 is None else {**SHAPES, "s0": ("d",)}).items()
-        ]
-        formula = " + ".join("·".join(r[1].split(" × ")) for r in rows)
-        table = [("", "shape", "", "parameters"), *((a, b, c, f"{n:,}") for a, b, c, n in rows)]
-        widths = [max(len(row[i]) for row in table) for i in range(4)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {n:>{widths[3]}}" for a, b, c, n in table]
-        return "\n".join([*(line.rstrip() for line in lines), f"{formula} = {self.num_parameters:,}"])
+        letters = SHAPES if self.s0 is None else {**SHAPES, "s0": ("d",)}
+        formula = " + ".join("·".join(axes) for axes in letters.values())
+        table = parameter_table({name: (axes, getattr(self, name).shape) for name, axes in letters.items()})
+        return f"{table}\n{formula} = {self.num_parameters:,}"
 
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, nonlinearity={self.nonlinearity!r}"
@@ -181,6 +178,16 @@ class ElmanNetwork(nn.Module):
             check_label_range(y, self.k, lengths)
         parameters = (self.U, self.W, self.b, self.V, self.c)
         return x_first, y.T, *parameters, s0, lengths, self.nonlinearity, reduction
+
+
+def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]]) -> str:
+    """A table of parameters by name: the letters of the axes, their sizes, and the product of these."""
+    table = [("", "shape", "", "parameters")]
+    for name, (letters, shape) in parameters.items():
+        table.append((name, " × ".join(letters), " × ".join(map(str, shape)), f"{math.prod(shape):,}"))
+    widths = [max(len(row[i]) for row in table) for i in range(4)]
+    lines = (f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {n:>{widths[3]}}" for a, b, c, n in table)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def bptt(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime import ops
-from throughtime.notation import NONLINEARITIES, check_choice, check_symbol_range, is_symbols
+from throughtime.notation import NONLINEARITIES, check_choice, check_lengths, check_symbol_range, is_symbols
 
 
 class RNN(nn.RNNBase):
@@ -27,6 +27,7 @@ class RNN(nn.RNNBase):
     - `nonlinearity` may also be "logistic" or "identity";
     - the input may hold integer symbols in place of float vectors: [T, B] ([B, T] with `batch_first`), [T] for one sequence, or
       packed. A symbol i is the one-hot vector e_i, so the first layer takes column i of its weights;
+    - padded input may come with `lengths`, which saves the packing;
     - first, second and higher derivatives are exact, and `torch.compile` takes the layer whole.
 
     It is a `torch.nn.RNNBase`, but no `torch.nn.RNN`: `torch.compile` leaves its graph at every instance of that class.
@@ -74,21 +75,27 @@ class RNN(nn.RNNBase):
         self.mode = f"RNN_{nonlinearity.upper()}"
         self.nonlinearity = nonlinearity
 
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Any, Tensor]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
         """Run the stack over sequences.
 
         Args:
             input: [T, B, n] ([B, T, n] with `batch_first`), [T, n] for one sequence, a `PackedSequence`, or integer symbols in
                 0..n−1 with the last axis left out.
             hx: h_0, the initial states [layers · directions, B, d] (without B for one sequence); zero where None.
+            lengths: [B], each in 1..T, for padded input: the simpler and faster way to pass sequences of different lengths.
+                Later steps are padding, which is never read and whose states are zero.
 
         Returns:
             The states of the last layer, shaped like the input with directions · d in place of n, and h_n, the final states of
             every layer and direction, shaped like h_0.
 
-        Raises: RuntimeError, ValueError: a wrong shape, dtype or symbol.
+        Raises: RuntimeError, TypeError, ValueError: a wrong shape, dtype, length or symbol.
         """
         if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths: expected None with a PackedSequence, which has its own")
             return self._over_packed(input, hx)
         axes = 2 if is_symbols(input) else 3
         batched = input.dim() == axes
@@ -99,12 +106,15 @@ class RNN(nn.RNNBase):
             kind, axes = ("batched", 3) if batched else ("unbatched", 2)
             raise RuntimeError(f"For {kind} input, hx should be {axes}-D but got {hx.dim()}-D tensor")
         if not batched:
+            if lengths is not None:
+                raise ValueError("lengths: expected None with unbatched input, which is one whole sequence")
             states, final = self._over(input.unsqueeze(1), None if hx is None else hx.unsqueeze(1))
             return states.squeeze(1), final.squeeze(1)
-        if not self.batch_first:
-            return self._over(input, hx)
-        states, final = self._over(input.transpose(0, 1), hx)
-        return states.transpose(0, 1), final
+        x = input.transpose(0, 1) if self.batch_first else input
+        if lengths is not None and x.numel():
+            lengths = check_lengths(lengths, x.shape[1], x.shape[0])
+        states, final = self._over(x, hx, lengths)
+        return (states.transpose(0, 1) if self.batch_first else states), final
 
     def _over_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
         """Spread the packed steps over a padded [T, B], run, and gather the states of the real steps again.

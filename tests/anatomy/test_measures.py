@@ -60,7 +60,7 @@ def test_the_stated_error_of_jacobian_norms(kind, nonlinearity, dtype):
     assert torch.equal(found.isnan(), ~seen)
     assert float(ratio.max()) <= 1 + 1e-4  # a lower bound
     assert float((1 - ratio).mean()) < 0.04
-    assert float((1 - ratio).max()) < 0.30
+    assert float((1 - ratio).max()) < 0.35
 
 
 def test_jacobian_norms_beyond_the_range_of_float32():
@@ -76,7 +76,7 @@ def test_jacobian_norms_of_a_backward_direction():
     x, y = torch.randn(2, 6, 3, dtype=D64), torch.randint(2, (2, 6))
     lengths = torch.tensor([6, 4])
     a = anatomy(rnn, x, y, lengths, direction=1, readout=readout)
-    W = rnn.weight_hh_l0_reverse.detach()
+    W = rnn.all_weights[1][1].detach()
     states = a.unrolled.chosen.states
     for i, length in enumerate(lengths.tolist()):
         for t in range(length):

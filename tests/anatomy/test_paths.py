@@ -23,7 +23,7 @@ def problem(nonlinearity="tanh", *, T=7, B=3, n=4, d=5, k=3, symbols=False, lear
     g = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     net = tt.ElmanNetwork(n, d, k, nonlinearity, initial_state="learned" if learned else "zero", dtype=dtype)
-    if learned:
+    if net.s0 is not None:
         nn.init.normal_(net.s0)
     x = torch.randint(n, (B, T), generator=g) if symbols else torch.randn(B, T, n, generator=g, dtype=dtype)
     y = torch.randint(k, (B, T), generator=g)
@@ -80,7 +80,7 @@ def test_a_path_is_the_product_of_jacobians(nonlinearity):
     a = anatomy(net, x, y, lengths)
     for i in range(2):
         length = int(lengths[i])
-        s = [net.s0.detach()]
+        s = [net.initial_state(1)[0].detach()]
         slopes = []
         for k in range(length):
             pre = (net.U @ x[i, k] + net.W @ s[-1] + net.b).detach().requires_grad_()
@@ -302,10 +302,10 @@ def test_truncation_of_the_lower_layer_of_a_stack():
 
 def test_blocks_of_losses_change_nothing(monkeypatch):
     net, x, y, lengths = problem(T=17, B=2)
-    rnn, readout, *rest = stack("tanh", T=9)
-    whole = [anatomy(net, x, y, lengths), anatomy(rnn, *rest, layer=0, readout=readout)]
+    rnn, readout, rx, ry, r_lengths = stack("tanh", T=9)
+    whole = [anatomy(net, x, y, lengths), anatomy(rnn, rx, ry, r_lengths, layer=0, readout=readout)]
     monkeypatch.setattr(paths, "BLOCK_LOSSES", 3)
-    parts = [anatomy(net, x, y, lengths), anatomy(rnn, *rest, layer=0, readout=readout)]
+    parts = [anatomy(net, x, y, lengths), anatomy(rnn, rx, ry, r_lengths, layer=0, readout=readout)]
     for a, b in zip(whole, parts):
         close(b.shares.nan_to_num(), a.shares.nan_to_num(), 1e-12)
         close(b.truncation.error, a.truncation.error, 1e-10)

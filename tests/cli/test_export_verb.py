@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from throughtime import export
+from throughtime.export.onnx_files import ACTIVATIONS
 from throughtime.learning.run import load
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -34,7 +34,7 @@ def test_the_file_labels_as_the_run_does(command, trained, tmp_path):
 def test_what_cannot_be_exported_is_refused(refused, command, trained, tmp_path, monkeypatch):
     assert refused("export", "none") == "none: expected a run folder, found no such folder"
     assert refused("export", trained, "--out", "none/model.onnx").endswith("No such file or directory")
-    monkeypatch.setitem(export.ACTIVATIONS, "tanh", {"activations": ["Softsign"]})
+    monkeypatch.setitem(ACTIVATIONS, "tanh", {"activations": ["Softsign"]})
     status, out, err = command("export", trained, "--out", "model.onnx")
     assert (status, out) == (1, "")
     assert err.startswith(

@@ -30,7 +30,7 @@ def test_predict_labels_each_character(command, trained):
     status, out, _ = command("predict", trained, "--text", TEXT, "--json")
     assert status == 0
     found = json.loads(out)
-    assert found["text"] == TEXT
+    assert (found["name"], found["text"]) == ("0", TEXT)
     assert len(found["labels"]) == len(TEXT)
     assert 1 < len(set(found["labels"])) <= len(KINDS)
     assert set(found["labels"]) <= set(KINDS)
@@ -71,9 +71,11 @@ def test_text_and_options_that_are_wrong_are_refused(refused, trained):
     assert "expected at least one step, found none" in refused("predict", trained, "--text", "")
     assert refused("predict", trained, "python-source", "--text", "x") == "expected SOURCE or --text, found both"
     assert "Did you mean --text?" in refused("predict", trained, "--txt", "x")
-    assert "digits: expected what" in refused("evaluate", trained, "digits")
+    assert refused("evaluate", trained, "digits") == "task: expected classify, which digits is for, found tag"
     assert "did you mean digits?" in refused("evaluate", trained, "digit")
-    assert "RUN" in refused("evaluate")
+    assert refused("evaluate") == 'Command "evaluate" parameter RUN requires an argument.'
+    assert "for the task tag, found 3" in refused("predict", trained, "--text", "x", "--steps", 3)
+    assert "Did you mean --column?" in refused("predict", trained, "x.csv", "--colum", "3")
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])

@@ -14,8 +14,9 @@ import throughtime.data.files
 from throughtime.learning import History
 
 FILES = {
-    "config.toml", "learning-curve.png", "metrics.csv", "metrics.json", "model.json", "model.safetensors", "vocabulary.json"
-}  # fmt: skip
+    *("config.toml", "model.json", "model.safetensors", "vocabulary.json"),
+    *("metrics.csv", "metrics.json", "learning-curve.png", "confusion-matrix.png"),
+}
 
 
 def test_training_writes_a_run_and_tells_the_results(command):
@@ -83,7 +84,7 @@ def test_a_wrong_toml_file_is_refused(refused, text, expected):
 
 def test_a_toml_file_that_is_not_text_or_not_there_is_refused(refused):
     Path("run.toml").write_bytes(b"epochs = 1 # \xff")
-    assert refused("train", "--config", "run.toml") == "run.toml, byte 13: expected UTF-8, found 0xff"
+    assert refused("train", "--config", "run.toml") == "--config: run.toml, byte 13: expected UTF-8, found 0xff"
     assert refused("train", "--config", "none.toml") == "--config: none.toml: No such file or directory"
 
 
@@ -100,7 +101,7 @@ def test_a_toml_file_that_is_not_text_or_not_there_is_refused(refused):
         (["--clip-norm", "-2"], "clip_norm: expected a positive number"),
         (["--batch-size", "0"], "batch_size: expected at least 1, found 0"),
         (["--nonlinearity", "tan"], 'Did you mean "tanh"?'),
-        (["--task", "lm"], "--task: expected tag, which python-source is for, found lm"),
+        (["--task", "lm"], "task: expected tag, which python-source is for, found lm"),
         (["pyhton-source"], "did you mean python-source?"),
         (["python-source", "more"], "expected no further argument, found 'more'"),
         (["--optimizer", "gd", "--truncate", "9"], 'optimizer "gd": expected the full batch of whole sequences'),

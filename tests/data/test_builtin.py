@@ -101,6 +101,8 @@ def test_baselines():
     test = Sequences.from_arrays([[0, 1, 1, 4, 3, 0]], [[2, 0, 1, 0, 0, -100]])
     assert majority_accuracy(train, test) == 3 / 5
     assert symbol_accuracy(train, test) == 4 / 5
+    frequent = Sequences.from_arrays([[0, 0, 1]], [[1, 1, 0]])
+    assert symbol_accuracy(frequent, Sequences.from_arrays([[7, 1]], [[1, 0]])) == 1
     by_sequence = Sequences.from_arrays([[1.0], [2.0]], [1, 1])
     assert majority_accuracy(by_sequence, by_sequence) == 1
     with pytest.raises(ValueError, match="train: expected symbols with a label for each step"):

@@ -135,3 +135,6 @@ def test_standardizer():
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled[:, 0], (values[:, 0] - 4) / np.sqrt(26 / 3), rtol=1e-6)
     np.testing.assert_allclose(scaler.invert(scaled), values, rtol=1e-6)
+    constant = np.full((3, 1), 0.1)  # the sum of which, and so the mean, is rounded
+    assert Standardizer.fit(constant).scale == (1.0,)
+    assert abs(Standardizer.fit(constant).apply(constant)).max() < 1e-15

@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from throughtime.anatomy.paths import Anatomy, anatomy
+from throughtime.anatomy.watch import Watch
 
-__all__ = ["Anatomy", "anatomy"]
+__all__ = ["Anatomy", "Watch", "anatomy"]
 
 
 class _Callable(ModuleType):

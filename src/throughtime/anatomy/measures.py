@@ -18,8 +18,8 @@ from torch import Tensor
 
 PROBES = 8
 LAST_REFINED = 16
-REFINEMENTS = 8
-KEPT = {64: 4, 256: 2}
+REFINEMENTS = 4
+KEPT = {32: 4, 256: 2}
 """After a lag, how many probes are kept: the longer the product, the fewer directions it has left."""
 
 ROWS_AT_ONCE = 1000
@@ -47,9 +47,9 @@ def jacobian_norms(slopes: Tensor, W: Tensor) -> Tensor:
 
     Exact where d ≤ 8. Else a lower bound by subspace iteration, in O(T² d²) per probe, since the T² matrices are never formed:
     eight orthonormal probes of every t are refined at the lags 1, 2, 4, 8 and 16 into the leading left singular vectors of
-    ∂s_t/∂s_{t−lag}, and multiplied backward through the steps in between and beyond; after 64 and 256 steps the leading four
+    ∂s_t/∂s_{t−lag}, and multiplied backward through the steps in between and beyond; after 32 and 256 steps the leading four
     and two combinations of them go on. Against the exact singular values for random and orthogonal W, tanh and relu, the mean
-    relative error is below 4 %, the largest of all pairs below 30 %.
+    relative error is below 4 %, the largest of all pairs below 35 %.
 
     Args:
         slopes: σ'(a) [T, B, d] in walking order, zero in padded steps.
@@ -68,8 +68,10 @@ def _norms_of_group(slopes: Tensor, W: Tensor) -> Tensor:
         0
     ].mT
     log_scale = torch.zeros(T, B, dtype=torch.float64)
+    size = torch.ones(T, B, dtype=W.dtype)
     for lag in range(1, T):
-        rows, log_scale = (rows[1:] * slopes[1 : T - lag + 1, :, None]) @ W, log_scale[1:]  # [T − lag, B, probes, d]
+        factor = slopes[1 : T - lag + 1] / size[1:, :, None]
+        rows, log_scale = (rows[1:] * factor[:, :, None]) @ W, log_scale[1:]  # [T − lag, B, probes, d]
         if lag <= LAST_REFINED and lag & (lag - 1) == 0 and probes < d:
             for _ in range(max(1, REFINEMENTS // lag)):
                 left = torch.linalg.qr(_forward(rows, slopes, W, lag).mT)[0].mT
@@ -80,7 +82,7 @@ def _norms_of_group(slopes: Tensor, W: Tensor) -> Tensor:
         norm = largest.clamp_min(0).sqrt()
         log_scale = log_scale + norm.log()
         logs.diagonal(-lag, 1, 2).copy_(log_scale.T)
-        rows = rows / norm.to(rows.dtype).clamp_min(torch.finfo(rows.dtype).tiny)[..., None, None]
+        size = norm.to(rows.dtype).clamp_min(torch.finfo(rows.dtype).tiny)  # divided out with the next step
         if KEPT.get(lag, probes) < probes:
             probes = KEPT[lag]
             rows = torch.linalg.eigh(gram)[1][..., -probes:].mT.to(rows.dtype) @ rows
@@ -104,10 +106,9 @@ def _forward(rows: Tensor, slopes: Tensor, W: Tensor, lag: int) -> Tensor:
 
 
 def _largest_eigenvalue(gram: Tensor) -> Tensor:
-    """Of small symmetric positive matrices [..., m, m], by nine squarings: the mean eigenvalue, weighted by its 512th power."""
-    power = gram
-    for _ in range(9):
-        power = power / _trace(power).clamp_min(1e-300)[..., None, None]
+    """Of small symmetric positive matrices [..., m, m], by six squarings: the mean eigenvalue, weighted by its 64th power."""
+    power = gram / _trace(gram).clamp_min(1e-300)[..., None, None]
+    for _ in range(6):
         power = power @ power
     return (power * gram).sum((-2, -1)) / _trace(power).clamp_min(1e-300)
 

@@ -1,7 +1,7 @@
 """Pictures of an anatomy, as matplotlib figures: `heat_map(a).savefig("paths.png")`.
 
-One hue from light to dark for sizes (cividis), two for signed shares (orange and purple): both are told apart by colour-blind
-readers and in grey print. Steps are counted from 1.
+Sizes go from pale yellow to dark blue (after cividis), signed shares from orange to purple: both are told apart by colour-blind
+readers, sizes in grey print too. Steps are counted from 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from throughtime.anatomy.paths import Anatomy
 
-SIZES, SIGNED = "cividis_r", "PuOr"
+SIZES = "#fff6d5 #fbe38e #e6cc5a #c3b369 #a59c74 #8a8678 #666a72 #3b496c #123570 #00224e".split()
+SIGNED = "#7f3b08 #b35806 #e08214 #fdb863 #fee0b6 #f7f7f7 #d8daeb #b2abd2 #8073ac #542788 #2d004b".split()
+"""Colours from small to large and from negative to positive, which the page uses too."""
+
 BLUE, ORANGE, GREY = "#1f4e8c", "#c05a00", "#6b6b6b"
 DECADES = 6
 """How far below the largest value a logarithmic colour scale goes at most; less where 99 % of the values lie above."""
@@ -31,6 +34,12 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _colours(stops: Sequence[str]) -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("paths", stops)
 
 
 def of_instance(a: Anatomy, array: torch.Tensor, instance: int) -> np.ndarray:
@@ -88,7 +97,7 @@ def _map(
     axes.set_facecolor("white")
     image = axes.imshow(
         values,
-        cmap=SIZES if logarithmic else SIGNED,
+        cmap=_colours(SIZES if logarithmic else SIGNED),
         norm=norm,
         extent=(0.5, T + 0.5, T + 0.5, 0.5),
         interpolation="nearest" if T <= 400 else "antialiased",
@@ -171,12 +180,13 @@ def truncation_curve(a: Anatomy, cosine: float = 0.99) -> Figure:
     return figure
 
 
-def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float] | None = None) -> Figure:
-    """A network learning to remember: share of the gradient by lag (across), epoch after epoch (downward).
+def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float], epochs: Sequence[int]) -> Figure:
+    """A network learning to remember: share of the gradient by lag (upward), epoch after epoch (across).
 
     Args:
         by_lag: for each epoch, the shares by lag.
         horizons: for each epoch, the horizon in steps, drawn as a line.
+        epochs: their numbers, ascending; a gap is filled with what was found before it.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import MaxNLocator
@@ -185,21 +195,21 @@ def memory_map(by_lag: Sequence[Sequence[float]], horizons: Sequence[float] | No
     figure = _figure(6.4, 4.0)
     axes = figure.add_subplot()
 
-    lags, epochs = values.shape
+    lags = len(values)
+    edges = np.asarray([*epochs, epochs[-1] + 1]) - 0.5
     image = axes.pcolormesh(
-        np.arange(epochs + 1) + 0.5,
+        edges,
         np.arange(lags + 1) + 0.5,
         np.maximum(values, 1e-5),
-        cmap=SIZES,
+        cmap=_colours(SIZES),
         norm=LogNorm(1e-5, max(float(values.max()), 1e-4)),
         rasterized=True,
     )
-    if horizons is not None:
-        axes.step(np.arange(1, epochs + 1), horizons, where="mid", color="#d1495b", linewidth=1.8, label="horizon")
-        axes.legend(frameon=True, loc="upper right")
+    axes.stairs(horizons, edges, baseline=None, color="#d1495b", linewidth=1.8, label="horizon (cosine 0.99)")
+    axes.legend(frameon=True, loc="upper left")
     figure.colorbar(image, ax=axes, label="|share| of the gradient", extend="min")
     axes.set_yscale("log")
-    axes.set_ylim(1, lags)
+    axes.set_ylim(0.5, lags + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("steps back, 1 + t − k")
@@ -273,7 +283,6 @@ def _lane(t: int, k: int) -> float:
 
 def _path(axes: Axes, t: int, k: int, middle: float, norm: float, largest: float, top: float) -> None:
     """A ribbon from L_t down to step t, back along the states, and down to the W on the arrow into s_k."""
-    from matplotlib import colormaps
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
 
@@ -292,7 +301,7 @@ def _path(axes: Axes, t: int, k: int, middle: float, norm: float, largest: float
             Outline(points, codes),
             fill=False,
             linewidth=0.5 + 4.5 * size,
-            edgecolor=colormaps[SIZES](0.15 + 0.85 * size),
+            edgecolor=_colours(SIZES)(0.15 + 0.85 * size),
             capstyle="butt",
             zorder=2 + size,
         )

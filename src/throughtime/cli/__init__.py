@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-VERBS = ("train", "evaluate", "predict", "export", "bench", "doctor")
+VERBS = ("train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
 """Each is a function of its own name in `throughtime.cli.<verb>`."""
 
 INTERRUPTED = 130

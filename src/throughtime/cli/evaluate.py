@@ -4,33 +4,67 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from throughtime.cli.options import NOWHERE, DataOptions, Horizon, Season
 
-def evaluate(run: Path, source: str | None = None, /, *, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Tell how well a trained model does on the test part of a source.
+if TYPE_CHECKING:
+    from throughtime.data import Dataset
+    from throughtime.learning.run import Run
+
+
+def evaluate(
+    run: Path,
+    /,
+    options: DataOptions = NOWHERE,
+    *,
+    horizon: Horizon | None = None,
+    season: Season = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Tell how well a trained model does on a source: by default the test part of what it was trained on.
 
     Args:
         run: the run folder.
-        source: what to evaluate on; the source of the training where left out.
+        horizon: steps ahead that forecasts are measured for; those of the training where left out.
+        season: steps after which the series repeat themselves; those of the training where left out.
         json: for machines.
     """
     from throughtime.cli import report
     from throughtime.cli.errors import refusing
     from throughtime.cli.inputs import held_out
-    from throughtime.learning import metrics
     from throughtime.learning.run import load
 
     with refusing():
         loaded = load(run)
-        dataset, name, part = held_out(loaded, source)
-        measured = metrics.measure(loaded.model, part, loaded.encoding, loaded.truncate)
-        baselines = metrics.baselines(dataset.train, part)
+        dataset, part = held_out(loaded, options)
+        measured, baselines = _measure(loaded, dataset, part, horizon, season)
     if json:
-        found = {"run": str(run), "source": dataset.name, "part": name, **measured, "baselines": baselines}
+        found = {"run": str(run), "source": dataset.name, "part": part, **measured, "baselines": baselines}
         print(json_module.dumps(found, indent=2, ensure_ascii=False))
         return
-    print(report.headline(name, dataset.name, measured))
+    print(report.headline(part, dataset.name, measured))
     print(report.results(measured, baselines))
+
+
+def _measure(
+    run: Run, dataset: Dataset, part: str, horizon: int | None, season: int | None
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The results on a part, and those of predictions that know little."""
+    from throughtime.learning import forecasts, metrics
+
+    sequences = dataset.parts[part]
+    if run.encoding.task != "forecast":
+        measured = metrics.measure_labels(run.model, sequences, run.encoding, run.truncate)
+        return measured, metrics.baselines(dataset.train, sequences)
+    measured = forecasts.backtest(
+        run.model,
+        sequences,
+        run.encoding,
+        run.metrics.get("naive_errors", {}),
+        horizon=horizon or run.config.get("horizon", 1),
+        season=season or run.config.get("season"),
+    )
+    return measured, {}

@@ -16,7 +16,7 @@ def export(run: Path, /, *, out: Path | None = None) -> None:
         out: the file to write; model.onnx in the run folder where left out.
     """
     from throughtime.cli.errors import CommandError, refusing
-    from throughtime.export import CHECKED_AT, ExportError, to_onnx
+    from throughtime.export.onnx_files import CHECKED_AT, ExportError, to_onnx
     from throughtime.learning.run import load
 
     with refusing():

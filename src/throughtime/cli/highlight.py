@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
@@ -26,10 +27,13 @@ def show(text: str, labels: Sequence[str], names: Sequence[str], truth: Sequence
     letters = _letters(names)
     if colours:
         styles = {name: STYLES[i % len(STYLES)] for i, name in enumerate(names)}
+        wrong = (
+            [False] * len(text) if truth is None else [label != true for label, true in zip(labels, truth, strict=True)]
+        )
         coloured = Text()
-        for i, (character, label) in enumerate(zip(text, labels, strict=True)):
-            wrong = truth is not None and truth[i] != label
-            coloured.append(character, f"{styles[label]} underline" if wrong else styles[label])
+        for (label, is_wrong), run in groupby(zip(labels, wrong, text, strict=True), key=lambda step: step[:2]):
+            piece = "".join(character for *_, character in run)
+            coloured.append(piece, f"{styles[label]} underline" if is_wrong else styles[label])
         console.print(coloured)
         legend = Text("  ").join(Text(name, styles[name]) for name in names)
         console.print(legend + Text("  underlined: wrong", "underline") if truth is not None else legend)

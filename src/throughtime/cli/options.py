@@ -1,8 +1,8 @@
-"""The options of `throughtime train`: one dataclass, filled by flags and by a TOML file."""
+"""The options of `throughtime train`: one dataclass, filled by flags and by a TOML file; and those about reading alone."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,9 +11,8 @@ from cyclopts import Group, Parameter, Token
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)
 LEARNING = Group("Learning", sort_key=3)
-RUN = Group("Run", sort_key=4)
-
-Engine = Literal["auto", "native", "reference"]
+FORECAST = Group("Forecast", sort_key=4)
+RUN = Group("Run", sort_key=5)
 
 
 def whole(hint: Any, tokens: tuple[Token, ...]) -> int | str:
@@ -28,16 +27,58 @@ def whole(hint: Any, tokens: tuple[Token, ...]) -> int | str:
         raise ValueError(f"expected {' or '.join(['a whole number', *words])}, found {found!r}") from None
 
 
+Whole = Annotated[int, Parameter(converter=whole)]
+Horizon = Annotated[int, Parameter(group=FORECAST, converter=whole)]
+Season = Annotated[int | None, Parameter(group=FORECAST, converter=whole)]
+
+
+def names(hint: Any, tokens: tuple[Token, ...]) -> tuple[str, ...]:
+    """Names between commas; those of a TOML file, which has lists, as they are."""
+    return tuple(
+        name for token in tokens for name in (token.value.split(",") if token.source == "cli" else [token.value])
+    )
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
-class TrainOptions:
-    """Everything that can be chosen about a training."""
+class DataOptions:
+    """A source, and how it is read."""
 
-    source: Annotated[str, Parameter(group=DATA)] = "python-source"
-    """What to learn: a built-in source (python-source, digits, pydoc-topics)."""
+    source: Annotated[str | None, Parameter(group=DATA)] = None
+    """python-source, digits, pydoc-topics, or a file or folder."""
     _: KW_ONLY
+    format: Annotated[str | None, Parameter(group=DATA)] = None
+    """conllu, conll, csv, tsv, parquet, ts, npz, text or folder; found from the suffix where that tells."""
+    column: Annotated[str | None, Parameter(group=DATA)] = None
+    """CoNLL: the column with the labels, by name or number."""
+    id: Annotated[str | None, Parameter(group=DATA)] = None
+    """Tables: the column that tells the sequences apart."""
+    time: Annotated[str | None, Parameter(group=DATA)] = None
+    """Tables: the column that orders the steps of a sequence."""
+    features: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
+    """Tables: the columns to predict from, between commas."""
+    target: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
+    """Tables: the column to predict; several between commas for a forecast."""
+
+    def given(self) -> dict[str, Any]:
+        """What was said about the reading, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(DataOptions) if field.name != "source"}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(DataOptions):
+    """Everything that can be chosen about a training; without a source, python-source."""
+
     task: Annotated[Literal["tag", "classify", "lm", "forecast"] | None, Parameter(group=DATA)] = None
     """What to predict; found from the data where it is plain."""
+    valid: Annotated[str | None, Parameter(group=DATA)] = None
+    """A source that tells after each epoch how well it goes."""
+    test: Annotated[str | None, Parameter(group=DATA)] = None
+    """A source that the finished model is measured on."""
+    split: Annotated[tuple[float, float] | None, Parameter(group=DATA, negative=())] = None
+    """Shares of the sequences held out as valid and test; 0.1 0.1 where neither of these is given."""
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""
@@ -47,6 +88,14 @@ class TrainOptions:
     """How the parameters are drawn."""
     initial_state: Annotated[Literal["zero", "learned"], Parameter(group=MODEL)] = "zero"
     """What a sequence starts from."""
+    embedding: Annotated[int | None, Parameter(group=MODEL, converter=whole)] = None
+    """Size of a learned vector for each symbol; one-hot vectors where left out."""
+    layers: Annotated[int, Parameter(group=MODEL, converter=whole)] = 1
+    """Recurrent layers on top of each other."""
+    bidirectional: Annotated[bool, Parameter(group=MODEL, negative=())] = False
+    """Walk the sequences from their ends, too."""
+    dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
+    """Share of the states between layers that is left out at random while training."""
 
     optimizer: Annotated[Literal["gd", "sgd", "momentum", "rmsprop", "adam", "adamw"], Parameter(group=LEARNING)] = (
         "adam"
@@ -70,8 +119,13 @@ class TrainOptions:
     """Stop after so many epochs without a lower loss on the valid part, and keep the best weights."""
     seed: Annotated[int, Parameter(group=LEARNING, converter=whole)] = 0
     """Of the initial parameters and the shuffling."""
-    engine: Annotated[Engine, Parameter(group=LEARNING)] = "auto"
+    engine: Annotated[Literal["auto", "native", "reference"], Parameter(group=LEARNING)] = "auto"
     """Who computes the recurrence."""
+
+    horizon: Horizon = 1
+    """Steps ahead that forecasts are measured for."""
+    season: Season = None
+    """Steps after which the series repeat themselves, for the seasonal naive forecast beside the model's."""
 
     out: Annotated[Path | None, Parameter(group=RUN)] = None
     """The run folder to write; runs/SOURCE, or the next free runs/SOURCE-2, … where left out."""
@@ -89,4 +143,5 @@ class TrainOptions:
         }
 
 
+NOWHERE = DataOptions()
 DEFAULTS = TrainOptions()

@@ -16,6 +16,7 @@ from cyclopts.config import Dict
 import throughtime
 from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line, say
+from throughtime.cli.inputs import read_text
 
 
 def run(tokens: list[str]) -> None:
@@ -77,13 +78,11 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     Raises: Refused: the file cannot be read, or is not TOML; names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         return text, tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path}, byte {error.start}: expected UTF-8, found {error.object[error.start]:#04x}") from error
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path}: expected TOML, found: {error}") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"--config: {one_line(error)}") from error
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from throughtime.learning import History
 
 TRAIN, VALID, BASELINE = "#1f77b4", "#d95f02", "#666666"
@@ -58,6 +60,38 @@ def learning_curve(history: History, title: str, baselines: Mapping[str, float])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
+    return _png(figure)
+
+
+def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> bytes:
+    """How often each class (row) was predicted as each (column), as shares of the row: a PNG picture."""
+    from matplotlib.figure import Figure
+
+    k = len(names)
+    totals = [sum(row) for row in counts]
+    shares = [[count / max(total, 1) for count in row] for row, total in zip(counts, totals, strict=True)]
+    size = min(2.4 + 0.42 * k, 16)
+    figure = Figure(figsize=(size + 0.6, size), dpi=150, layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(k), names, rotation=90 if k > 5 else 0)
+    axis.set_yticks(range(k), names)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(title)
+    if k <= 25:
+        for i, row in enumerate(shares):
+            for j, share in enumerate(row):
+                if counts[i][j]:
+                    text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+                    axis.text(
+                        j, i, text, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=7
+                    )
+    figure.colorbar(image, shrink=0.8, label="share of the true class" + (" (numbers: %)" if k <= 25 else ""))
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()

@@ -3,75 +3,129 @@
 from __future__ import annotations
 
 import json as json_module
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from throughtime.cli.errors import Refused, refusing
+from throughtime.cli.options import NOWHERE, DataOptions, Whole
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences
     from throughtime.learning.run import Run
 
+AHEAD = Parameter(group=Group("Going on", sort_key=2))
+
 
 def predict(
     run: Path,
-    source: str | None = None,
     /,
+    options: DataOptions = NOWHERE,
     *,
     text: str | None = None,
+    steps: Annotated[Whole | None, AHEAD] = None,
+    temperature: Annotated[float, AHEAD] = 1.0,
+    seed: Annotated[Whole, AHEAD] = 0,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Tell the labels that a trained model predicts.
+    """Tell what a trained model predicts.
 
-    Characters are shown in the colours of their labels, other steps one per line. A symbol that the model does not know
-    is read as the unknown symbol.
+    Labels: characters are shown in the colours of theirs, other steps one per line. A language model goes on from --text; a
+    forecast goes on from the end of each series. A symbol that the model does not know is read as the unknown symbol.
 
     Args:
         run: the run folder.
-        source: what to read; the held-out part of the source of the training where neither SOURCE nor --text is given.
-        text: a text to read instead.
-        json: for machines: one object per sequence and line.
+        text: a text to read instead of a source.
+        steps: symbols that a language model writes (200 where left out), or values that are forecast (1).
+        temperature: of a language model: below 1 favours likelier symbols; 0 takes the likeliest.
+        seed: of what a language model draws.
+        json: for machines: an object per sequence and line.
     """
-    from throughtime.cli.inputs import held_out
+    from throughtime.cli.inputs import inputs
     from throughtime.learning.run import load
 
-    if source is not None and text is not None:
+    if options.source is not None and text is not None:
         raise Refused("expected SOURCE or --text, found both")
     with refusing():
         loaded = load(run)
-        sequences = loaded.encode(text) if text is not None else held_out(loaded, source)[2]
-        predicted = loaded.predict(sequences)
-    for i in range(len(sequences)):
-        if json:
-            print(json_module.dumps(_as_object(sequences, i, predicted[i]), ensure_ascii=False))
+        task = loaded.encoding.task
+        if task == "lm":
+            _write(loaded, options, text, 200 if steps is None else steps, temperature, seed, json)
+            return
+        if steps is not None and task != "forecast":
+            raise Refused(f"--steps: expected none, as {run} is for the task {task}, found {steps}")
+        sequences = inputs(loaded, options) if text is None else loaded.encode(text)
+        if task == "forecast":
+            _forecast(loaded, sequences, 1 if steps is None else steps, json)
+            return
+        logits = loaded.logits(sequences)
+    for i, z in enumerate(logits):
+        name = str(i) if sequences.names is None else sequences.names[i]
+        if z.dim() == 1:
+            _print_class(loaded, name, z.double().softmax(0).tolist(), json)
         else:
-            _print(loaded, sequences, i, predicted[i])
+            labels = [loaded.encoding.labels[label] for label in z.argmax(-1).tolist()]
+            _print_tags(loaded, name, sequences, i, labels, json)
 
 
-def _as_object(sequences: Sequences, i: int, predicted: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if sequences.names is not None:
-        found["name"] = sequences.names[i]
-    if sequences.texts is not None:
-        found["text"] = sequences.texts[i]
-    return found | ({"labels": predicted} if isinstance(predicted, list) else {"label": predicted})
+def _write(
+    run: Run, options: DataOptions, text: str | None, steps: int, temperature: float, seed: int, json: bool
+) -> None:
+    """A language model's continuation of a text."""
+    from throughtime.learning.generation import generate
+
+    if text is None:
+        raise Refused(
+            f"expected --text to go on from, as {run.path} is for the task lm, found {options.source or 'none'}"
+        )
+    written = generate(run.model, run.encoding, text, steps, temperature=temperature, seed=seed)
+    print(json_module.dumps({"text": text, "continuation": written}, ensure_ascii=False) if json else text + written)
 
 
-def _print(run: Run, sequences: Sequences, i: int, predicted: Any) -> None:
+def _forecast(run: Run, sequences: Sequences, steps: int, json: bool) -> None:
+    """The values after the end of each series: a row per step, tabs between columns."""
+    from throughtime.learning.forecasts import forecast
+
+    names = run.encoding.labels
+    ahead = forecast(run.model, run.encoding, sequences.inputs, steps)
+    if not json:
+        print("\t".join(["series", "step", *names]))
+    for i, values in enumerate(ahead):
+        series = str(i) if sequences.names is None else sequences.names[i]
+        if json:
+            found = dict(zip(names, values.T.tolist(), strict=True))
+            print(json_module.dumps({"name": series, "forecast": found}, ensure_ascii=False))
+            continue
+        for step, row in enumerate(values.tolist(), 1):
+            print("\t".join([series, str(step), *(f"{value:.6g}" for value in row)]))
+
+
+def _print_class(run: Run, name: str, probabilities: list[float], json: bool) -> None:
+    best = max(range(len(probabilities)), key=probabilities.__getitem__)
+    label = run.encoding.labels[best]
+    if json:
+        found = dict(zip(run.encoding.labels, probabilities, strict=True))
+        print(json_module.dumps({"name": name, "label": label, "probabilities": found}, ensure_ascii=False))
+    else:
+        print(f"{name}\t{label}\t{probabilities[best]:.3f}")
+
+
+def _print_tags(run: Run, name: str, sequences: Sequences, i: int, labels: list[str], json: bool) -> None:
     from throughtime.cli import highlight
 
-    name = str(i) if sequences.names is None else sequences.names[i]
-    if not isinstance(predicted, list):
-        print(f"{name}\t{predicted}")
-    elif sequences.texts is not None and len(sequences.texts[i]) == len(predicted):
-        if len(sequences) > 1:
-            print(f"{name}:")
-        highlight.show(sequences.texts[i], predicted, run.encoding.labels)
-    else:
-        vocabulary = run.encoding.vocabulary
-        steps = range(len(predicted)) if vocabulary is None else vocabulary.decode(sequences.inputs[i])
-        for step, label in zip(steps, predicted, strict=True):
-            print(f"{step}\t{label}")
-        print()
+    text = None if sequences.texts is None else sequences.texts[i]
+    if json:
+        known = {"name": name} | ({} if text is None else {"text": text})
+        print(json_module.dumps(known | {"labels": labels}, ensure_ascii=False))
+        return
+    if len(sequences) > 1:
+        print(f"# {name}")
+    if text is not None and len(text) == len(labels):
+        highlight.show(text, labels, run.encoding.labels)
+        return
+    vocabulary = run.encoding.vocabulary
+    steps = range(len(labels)) if vocabulary is None else vocabulary.decode(sequences.inputs[i])
+    sys.stdout.writelines(f"{step}\t{label}\n" for step, label in zip(steps, labels, strict=True))
+    print()

@@ -12,25 +12,51 @@ LABELS = {
     "perplexity": "perplexity",
     "macro_f1": "macro F1",
 }
+MOST_CLASSES = 50
+"""So many classes have a row each; of more, those that occur most."""
+
+
+def headline(part: str, source: str, measured: Mapping[str, Any]) -> str:
+    """What was measured."""
+    return f"{part} part of {source}: {measured['sequences']:,} sequences, {measured['targets']:,} targets"
 
 
 def results(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
-    """The table of what `metrics.measure` and `metrics.baselines` found."""
+    """The table of what `metrics.measure_labels` and `metrics.baselines`, or `forecasts.backtest`, found."""
+    if "forecasts" in measured:
+        return _forecasts(measured)
     rows = []
     for key, label in LABELS.items():
         if key in measured:
             rows.append((label, f"{measured[key]:.4f}"))
         if key == "accuracy":
             rows += [(f"  {name}", f"{value:.4f}") for name, value in baselines.items()]
+    for name, value in measured.get("spans", {}).items():
+        rows.append((f"spans: {'F1' if name == 'f1' else name}", f"{value:.4f}"))
     lines = [table(rows)]
     if "classes" in measured:
         header = ("class", "precision", "recall", "F1", "count")
+        classes = sorted(measured["classes"].items(), key=lambda item: -item[1]["count"])[:MOST_CLASSES]
+        shown = {name for name, _ in classes}
         body = [
             (name, *(f"{row[score]:.4f}" for score in ("precision", "recall", "f1")), f"{row['count']:,}")
             for name, row in measured["classes"].items()
+            if name in shown
         ]
         lines += ["", table([header, *body])]
+        if left := len(measured["classes"]) - len(shown):
+            lines.append(f"and {left} rarer classes")
     return "\n".join(lines)
+
+
+def _forecasts(measured: Mapping[str, Any]) -> str:
+    header = (f"forecast, {measured['horizon']} ahead", "series", "MAE", "RMSE", "MASE")
+    rows = [
+        (method, name, *("-" if scores[key] is None else f"{scores[key]:.5g}" for key in ("mae", "rmse", "mase")))
+        for method, by_name in measured["forecasts"].items()
+        for name, scores in by_name.items()
+    ]
+    return table([header, *rows])
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -43,8 +69,3 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for row in rows
     )
-
-
-def headline(part: str, source: str, measured: Mapping[str, Any]) -> str:
-    """What was measured."""
-    return f"{part} part of {source}: {measured['sequences']:,} sequences, {measured['targets']:,} targets"

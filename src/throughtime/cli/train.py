@@ -13,8 +13,6 @@ from throughtime.cli.errors import CommandError, Refused, refusing, say
 from throughtime.cli.options import DEFAULTS, TrainOptions
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from throughtime.data import Dataset
     from throughtime.learning import History
 
@@ -27,19 +25,23 @@ def train(options: TrainOptions = DEFAULTS) -> None:
 
     Without arguments, an Elman network learns which kind of token each character of Python source belongs to.
     """
-    from throughtime import data
     from throughtime.cli import report, samples
-    from throughtime.learning import run
+    from throughtime.cli.inputs import training_data
+    from throughtime.learning import forecasts, run
 
     asked_for = _asked_for(options)
     with refusing():
-        dataset = data.load(options.source)
-        options = _resolved(options, dataset)
+        options, dataset = training_data(options)
+        options = replace(options, truncate=_window(options, dataset))
+        if dataset.task == "forecast":
+            forecasts.check_backtest(
+                list(dataset.parts.values())[-1], dataset.encoding, options.horizon, options.season
+            )
         model = _new_model(options, dataset)
     _introduce(options, dataset, model)
     with _computing_on(options.engine):
         history = _fit(model, options, dataset)
-        results, picture = _measure(options, dataset, model, history)
+        results = _measure(options, dataset, model, history)
         out = asked_for or _free(_usual(options))
         run.save(
             out,
@@ -48,7 +50,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             config=options.resolved(),
             history=history,
             metrics=results,
-            files={"learning-curve.png": picture},
+            files=_pictures(options, dataset, history, results),
             overwrite=options.overwrite,
         )
         last = list(dataset.parts)[-1]
@@ -71,7 +73,9 @@ def _asked_for(options: TrainOptions) -> Path | None:
 
 
 def _usual(options: TrainOptions) -> Path:
-    return Path("runs") / Path(options.source).stem
+    from throughtime.cli.inputs import USUAL
+
+    return Path("runs") / Path(options.source or USUAL).stem
 
 
 def _free(usual: Path) -> Path:
@@ -80,30 +84,45 @@ def _free(usual: Path) -> Path:
     return next(path for path in itertools.chain([usual], numbered) if not path.exists())
 
 
-def _resolved(options: TrainOptions, dataset: Dataset) -> TrainOptions:
-    """The options with every "auto" decided."""
-    if options.task not in (None, dataset.task):
-        raise Refused(f"--task: expected {dataset.task}, which {dataset.name} is for, found {options.task}")
-    truncate = options.truncate
-    if truncate == "auto":
-        truncate = WINDOW if dataset.train.lengths.max() > LONG and options.optimizer != "gd" else "none"
-    return replace(options, task=dataset.task, truncate=truncate)
+def _window(options: TrainOptions, dataset: Dataset) -> Any:
+    """The steps of a window of truncated BPTT, or "none"."""
+    if options.truncate != "auto":
+        return options.truncate
+    whole = options.bidirectional or options.optimizer == "gd" or dataset.task == "classify"
+    return "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
 
 
-def _new_model(options: TrainOptions, dataset: Dataset) -> nn.Module:
+def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
+    """An Elman network where it serves, else a `SequenceModel`."""
     import torch
 
     from throughtime.model import ElmanNetwork
+    from throughtime.sequence_model import SequenceModel
 
     torch.manual_seed(options.seed)
-    return ElmanNetwork(
-        dataset.n,
-        options.states,
-        dataset.k,
-        options.nonlinearity,
-        initial_state=options.initial_state,
-        initialization=options.initialization,
-    )
+    n, k = dataset.n, dataset.k
+    stack = {name: getattr(options, name) for name in ("embedding", "layers", "bidirectional", "dropout")}
+    if dataset.task in ("tag", "lm") and all(value == getattr(DEFAULTS, name) for name, value in stack.items()):
+        return ElmanNetwork(
+            n,
+            options.states,
+            k,
+            options.nonlinearity,
+            initial_state=options.initial_state,
+            initialization=options.initialization,
+        )
+    if options.initial_state == "learned":
+        raise Refused("--initial-state: expected zero for a model other than a single Elman network, found learned")
+    if options.embedding is not None and dataset.encoding.vocabulary is None:
+        raise Refused(
+            f"--embedding: expected none, as {dataset.name} has features, not symbols, found {options.embedding}"
+        )
+    model = SequenceModel(n, options.states, k, nonlinearity=options.nonlinearity, task=dataset.task, **stack)
+    if options.initialization == "orthogonal":
+        for name, parameter in model.named_parameters():
+            if "weight_hh" in name:
+                torch.nn.init.orthogonal_(parameter)
+    return model
 
 
 def _introduce(options: TrainOptions, dataset: Dataset, model: Any) -> None:
@@ -134,7 +153,7 @@ def _computing_on(engine: str) -> Iterator[None]:
         ops.set_engine(before)
 
 
-def _fit(model: nn.Module, options: TrainOptions, dataset: Dataset) -> History:
+def _fit(model: Any, options: TrainOptions, dataset: Dataset) -> History:
     from throughtime.learning import NonFiniteError, fit
 
     try:
@@ -159,22 +178,43 @@ def _fit(model: nn.Module, options: TrainOptions, dataset: Dataset) -> History:
         raise CommandError(f"{error}; try a lower --lr") from error
 
 
-def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: History) -> tuple[dict[str, Any], bytes]:
-    """What metrics.json holds, and the learning curve."""
-    from throughtime.cli.pictures import learning_curve
-    from throughtime.learning import metrics
+def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: History) -> dict[str, Any]:
+    """What metrics.json holds: the training, and the results on each part that was held out."""
+    from throughtime.learning import forecasts, metrics
 
-    truncate = None if isinstance(options.truncate, str) else options.truncate
-    scored = {name: part for name, part in dataset.parts.items() if name != "train"} or {"train": dataset.train}
-    measured = {name: metrics.measure(model, part, dataset.encoding, truncate) for name, part in scored.items()}
-    baselines = metrics.baselines(dataset.train, list(scored.values())[-1])
-    results = {
+    found: dict[str, Any] = {
         "task": dataset.task,
         "parameters": model.num_parameters,
         "epochs": len(history),
         "best_epoch": history.best_epoch,
         "seconds": sum(history["seconds"]),
-        **measured,
-        "baselines": baselines,
+        "baselines": {},
     }
-    return results, learning_curve(history, f"{dataset.name}, d = {options.states}", baselines)
+    encoding = dataset.encoding
+    scored = {name: part for name, part in dataset.parts.items() if name != "train"} or {"train": dataset.train}
+    if dataset.task == "forecast":
+        found["naive_errors"] = forecasts.naive_errors(dataset.train, encoding)
+        name, part = list(scored.items())[-1]
+        ahead = {"horizon": options.horizon, "season": options.season}
+        return found | {name: forecasts.backtest(model, part, encoding, found["naive_errors"], **ahead)}
+    truncate = None if isinstance(options.truncate, str) else options.truncate
+    found["baselines"] = metrics.baselines(dataset.train, list(scored.values())[-1])
+    return found | {name: metrics.measure_labels(model, part, encoding, truncate) for name, part in scored.items()}
+
+
+def _pictures(options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any]) -> dict[str, bytes]:
+    """The learning curve, and the confusion matrix where there is one, by file name."""
+    from throughtime.cli import pictures
+
+    found = {
+        "learning-curve.png": pictures.learning_curve(
+            history, f"{dataset.name}, d = {options.states}", results["baselines"]
+        )
+    }
+    last = list(dataset.parts)[-1]
+    if "confusion" in results[last]:
+        title = f"{last} part of {dataset.name}"
+        found["confusion-matrix.png"] = pictures.confusion_matrix(
+            results[last]["confusion"], dataset.encoding.labels, title
+        )
+    return found

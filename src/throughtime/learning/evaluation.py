@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.data.batches import Batch, schedule
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.learning.processes import Team
 from throughtime.learning.windows import Data, as_sequences, counted, parameter_dtype, walk
 from throughtime.loss import step_losses
 
@@ -31,7 +32,9 @@ class Evaluation:
     count: int
 
 
-def evaluate(model: Any, data: Data, *, batch_size: int = 64, truncate: int | None = None) -> Evaluation:
+def evaluate(
+    model: Any, data: Data, *, batch_size: int = 64, truncate: int | None = None, team: Team | None = None
+) -> Evaluation:
     """The loss and accuracy of `model` on `data`, each target counted once.
 
     Args:
@@ -39,7 +42,9 @@ def evaluate(model: Any, data: Data, *, batch_size: int = 64, truncate: int | No
         data: `Sequences`, or (x, y) or (x, y, lengths) as in `fit`.
         batch_size: sequences computed side by side; changes the speed and the memory, not the result.
         truncate: walk the sequences in windows of so many steps, carrying the state: for long sequences.
+        team: processes that share the work; each gets the result of the whole.
     """
+    team = team or Team()
     sequences = as_sequences(data, parameter_dtype(model), "data")
     labels = sequences.y is not None and sequences.y.dtype.kind == "i"
     total, right, count = 0.0, 0, 0
@@ -49,7 +54,7 @@ def evaluate(model: Any, data: Data, *, batch_size: int = 64, truncate: int | No
             return model(batch.x, batch.lengths, **state)
         return model.loss(batch.x, batch.y, batch.lengths, **state)
 
-    windows = schedule(sequences.lengths, batch_size, truncate=truncate, shuffle=False)
+    windows = [team.share(w) for w in schedule(sequences.lengths, batch_size, truncate=truncate, shuffle=False)]
     with _evaluating(model):
         for _, batch, found in walk(model, sequences, windows, truncate is not None, run):
             assert batch.y is not None
@@ -59,6 +64,9 @@ def evaluate(model: Any, data: Data, *, batch_size: int = 64, truncate: int | No
             else:
                 total += float(found) * len(batch.lengths)
             count += counted(batch.y)
+    if team.size > 1:
+        total, *counts = team.sum(torch.tensor([total, right, count], dtype=torch.float64)).tolist()
+        right, count = map(int, counts)
     return Evaluation(total / max(count, 1), right / max(count, 1) if labels else None, count)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,20 @@ from throughtime.learning.evaluation import evaluate, predict_logits
 
 MAJORITY = "most frequent label"
 SYMBOL = "most frequent label of each symbol"
+MOST_CONFUSED = 100  # classes; a larger confusion matrix is left out of the results
 
 
-def measure(model: nn.Module, part: Sequences, encoding: Encoding, truncate: int | None = None) -> dict[str, Any]:
-    """The results of `model` on labelled sequences, each target counted once; in values that JSON knows.
+def measure_labels(
+    model: nn.Module, part: Sequences, encoding: Encoding, truncate: int | None = None
+) -> dict[str, Any]:
+    """The results of a model of labels (the tasks tag, classify and lm), in values that JSON knows.
 
-    For every task: sequences, targets, loss (nats per target) and accuracy. "lm" adds bits_per_symbol and perplexity. "tag"
-    and "classify" add macro_f1 over the classes that occur, and classes: precision, recall, f1 and count of each by name.
+    Each target counts once: sequences, targets, loss (nats per target) and accuracy. "lm" adds bits_per_symbol and perplexity.
+    "tag" and "classify" add
+        macro_f1: the mean over the classes that occur;
+        classes: precision, recall, f1 and count of each, by name;
+        confusion: how many targets of each class (row) were predicted as each (column), for up to 100 classes;
+        spans: where all labels are BIO tags, precision, recall and f1 of whole spans (Tjong Kim Sang and Buchholz, 2000).
 
     Raises: ValueError: the sequences have no targets.
     """
@@ -36,14 +44,18 @@ def measure(model: nn.Module, part: Sequences, encoding: Encoding, truncate: int
     logits = predict_logits(model, part, truncate=truncate)
     z = torch.cat(logits) if part.per_step else torch.stack(logits)
     counts = part.y != IGNORED
-    true, predicted = part.y[counts], z.argmax(-1).numpy()[counts]
+    guessed = z.argmax(-1).numpy()
+    true, predicted = part.y[counts], guessed[counts]
     result = {
         "sequences": len(part),
         "targets": int(counts.sum()),
         "loss": float(cross_entropy(z.double(), torch.from_numpy(part.y), ignore_index=IGNORED)),
         "accuracy": float((true == predicted).mean()),
+        **_by_class(true, predicted, encoding.labels),
     }
-    return result | _by_class(true, predicted, encoding.labels)
+    if part.per_step and is_bio(encoding.labels):
+        result["spans"] = _spans(part, guessed, encoding.labels)
+    return result
 
 
 def baselines(train: Sequences, test: Sequences) -> dict[str, float]:
@@ -54,14 +66,40 @@ def baselines(train: Sequences, test: Sequences) -> dict[str, float]:
     return found
 
 
-def _by_class(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    from sklearn.metrics import precision_recall_fscore_support
+def is_bio(labels: tuple[str, ...]) -> bool:
+    """Whether labels mark spans: O outside, B-… where one begins, I-… where it goes on (also E-… and S-…)."""
+    kinds = {label[0] for label in labels if re.fullmatch(r"O|[BIES]-.+", label)}
+    return "I" in kinds and all(re.fullmatch(r"O|[BIES]-.+", label) for label in labels)
 
-    columns = precision_recall_fscore_support(true, predicted, labels=range(len(names)), zero_division=0.0)  # type: ignore[arg-type]
+
+def _by_class(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    every = list(range(len(names)))
+    columns = precision_recall_fscore_support(true, predicted, labels=every, zero_division=0.0)  # type: ignore[arg-type]
     rows = zip(names, *(column.tolist() for column in columns), strict=True)  # type: ignore[union-attr]
     classes = {
         name: {"precision": precision, "recall": recall, "f1": f1, "count": int(count)}
         for name, precision, recall, f1, count in rows
     }
     occurring = [scores["f1"] for scores in classes.values() if scores["count"]]
-    return {"macro_f1": sum(occurring) / len(occurring), "classes": classes}
+    found: dict[str, Any] = {"macro_f1": sum(occurring) / len(occurring), "classes": classes}
+    if len(names) <= MOST_CONFUSED:
+        found["confusion"] = confusion_matrix(true, predicted, labels=every).tolist()
+    return found
+
+
+def _spans(part: Sequences, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
+    assert part.y is not None
+    true, guessed = [], []
+    for begin, end in zip(part.offsets, part.offsets[1:], strict=False):
+        steps = np.arange(begin, end)[part.y[begin:end] != IGNORED]
+        true.append([names[label] for label in part.y[steps]])
+        guessed.append([names[label] for label in predicted[steps]])
+    return {
+        "precision": float(precision_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
+        "recall": float(recall_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
+        "f1": float(f1_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
+    }

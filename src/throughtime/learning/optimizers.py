@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {
     "adam": (partial(optim.Adam, fused=True), 1e-3),
     "adamw": (partial(optim.AdamW, fused=True), 1e-3),
 }
-"""Optimiser and default learning rate η by name. Fused: one call for all parameters, quicker for small networks."""
+"""Optimiser and default learning rate η by name. Fused: one pass over each parameter instead of ten."""
 
 
 def make_optimizer(

@@ -35,8 +35,9 @@ class _Bar(Progress):
 
 
 @contextmanager
-def progress_bar(show: bool | None, steps: int) -> Iterator[Progress]:
-    """A bar over `steps` updates on standard error; with `show` None, only where that is a terminal and rich is installed."""
+def progress_bar(show: bool | None, steps: int, done: int = 0) -> Iterator[Progress]:
+    """A bar over `steps` updates, some of them `done`, on standard error; with `show` None, only where that is a terminal and
+    rich is installed."""
     if show is None:
         show = sys.stderr.isatty()
     try:
@@ -50,4 +51,4 @@ def progress_bar(show: bool | None, steps: int) -> Iterator[Progress]:
         return
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar, bar.add_task("training", total=steps))
+        yield _Bar(bar, bar.add_task("training", total=steps, completed=done))

@@ -15,15 +15,18 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from throughtime.data.batches import Batch, Window, schedule
+from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
+from throughtime.learning.checkpoints import Checkpoints
 from throughtime.learning.evaluation import evaluate
 from throughtime.learning.history import History, Row
+from throughtime.learning.interruption import deferred
+from throughtime.learning.learner import Learner
 from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
-from throughtime.learning.progress import Progress, progress_bar
-from throughtime.learning.windows import Data, as_sequences, counted, parameter_dtype, walk
+from throughtime.learning.processes import Team
+from throughtime.learning.progress import progress_bar
+from throughtime.learning.windows import Data, as_sequences, checksum, parameter_dtype
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -31,10 +34,6 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
 }
 """The factor of the learning rate, by the share of all updates done."""
-
-
-class NonFiniteError(ArithmeticError):
-    """A loss or gradient was NaN or infinite. The model keeps the weights from before the step that would have used it."""
 
 
 def fit(
@@ -54,6 +53,9 @@ def fit(
     seed: int = 0,
     progress: bool | None = None,
     watch: Callable[[Any, Row], None] | None = None,
+    checkpoint: Checkpoints | None = None,
+    on_nonfinite: str = "stop",
+    fabric: Any | None = None,
 ) -> History:
     """Train any module that has `.loss(x, y, lengths)`.
 
@@ -75,26 +77,32 @@ def fit(
         patience: stop when the validation loss has not fallen for so many epochs, and restore the weights of the best one.
         seed: of the shuffling and of dropout; the same seed gives the same weights on the same machine and threads.
         progress: a progress bar on standard error; None: where that is a terminal.
-        watch: called after every epoch with the model and the row of the history, to which it may add.
+        watch: called after every epoch with the model and the row of the history, to which it may add numbers.
+        checkpoint: where to write checkpoints, how often, and whether to go on from the last one, which ends with the same
+            weights to the bit as a training that was never stopped. Ctrl-C and SIGTERM write one before they end it.
+        on_nonfinite: a loss or gradient that is NaN or infinite: "stop", or "skip": leave that batch out. Either way a black
+            box, the folder `nonfinite` beside the checkpoints, keeps what happened.
+        fabric: a launched `lightning_fabric.Fabric`, whose processes share every batch: all call `fit` with the same arguments.
 
     Returns:
         The `History`, a row per epoch.
 
     Raises:
-        NonFiniteError: a loss or gradient is NaN or infinite.
-        TypeError, ValueError: an argument or the data is wrong; the message names it.
+        NonFiniteError: a loss or gradient is NaN or infinite, and so for every batch of an epoch with "skip".
+        Interrupted: Ctrl-C or SIGTERM, where there are checkpoints.
+        OSError: a checkpoint cannot be written.
+        TypeError, ValueError: an argument, the data or a checkpoint is wrong; the message names it.
     """
     sequences, held_out, batch_size = _checked(model, train, valid, optimizer, epochs, batch_size, truncate, patience)
     check_choice("reduction", reduction, REDUCTIONS)
     check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
+    check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm
     if limit is not None and not limit > 0:
         raise ValueError(f"clip_norm: expected a positive number, None or 'auto', found {clip_norm!r}")
     update = make_optimizer(optimizer, model.parameters(), lr)
-    options = {} if reduction == "sequence" else {"reduction": reduction}
-    history, best = History(), _Best(patience)
-
     rates = [group["lr"] for group in update.param_groups]
+    team = Team(fabric)
 
     def set_rate(done: float) -> None:
         for group, rate in zip(update.param_groups, rates, strict=True):
@@ -103,27 +111,50 @@ def fit(
     def plan(epoch: int) -> list[Window]:
         return schedule(sequences.lengths, batch_size, truncate=truncate, seed=seed, epoch=epoch)
 
-    with torch.random.fork_rng(devices=[]), progress_bar(progress, epochs * len(plan(0))) as bar:
+    windows = plan(0)
+    lanes = None if truncate is None else model.initial_state(len(windows[0].lanes))
+    learner = Learner(model, sequences, update, lanes, reduction, limit, set_rate, on_nonfinite, team, checkpoint)
+    if checkpoint is not None:
+        learner.settings = {
+            "lr": rates,
+            "optimizer": f"{type(update).__name__} {update.defaults}",
+            "lr_schedule": lr_schedule,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "clip_norm": limit,
+            "truncate": truncate,
+            "reduction": reduction,
+            "patience": patience,
+            "seed": seed,
+            "train": checksum(sequences),
+            "valid": None if held_out is None else checksum(held_out),
+        }
+    with torch.random.fork_rng(devices=[]), deferred(checkpoint is not None) as pending:
         torch.manual_seed(seed)
-        for epoch in range(1, epochs + 1):
-            began = time.perf_counter()
-            row: Row = {"epoch": epoch}
-            row |= _train_epoch(model, sequences, plan(epoch), truncate, options, update, set_rate, limit, bar, epoch)
-            if held_out is not None:
-                found = evaluate(model, held_out, truncate=truncate)
-                row["valid_loss"] = found.loss
-                if found.accuracy is not None:
-                    row["valid_accuracy"] = found.accuracy
-            row["seconds"] = time.perf_counter() - began
-            if watch is not None:
-                watch(model, row)
-            history.rows.append(row)
-            bar.epoch(row)
-            if best.no_better(model, row):
-                history.stopped_early = True
-                break
-    best.restore(model)
-    return history
+        standing = learner.begin()
+        done = (standing.epoch - 1) * len(windows) + standing.done
+        with progress_bar(progress, epochs * len(windows), done) as bar:
+            while standing.epoch <= epochs and standing.best.since < (patience or math.inf):
+                began = time.perf_counter() - standing.seconds
+                learner.epoch(standing, plan(standing.epoch), bar, began, pending)
+                row = standing.row()
+                if held_out is not None:
+                    found = evaluate(model, held_out, truncate=truncate, team=team)
+                    row["valid_loss"] = found.loss
+                    if found.accuracy is not None:
+                        row["valid_accuracy"] = found.accuracy
+                row["seconds"] = time.perf_counter() - began
+                if watch is not None:
+                    watch(model, row)
+                if patience is not None:
+                    standing.best.note(model, row["valid_loss"])
+                standing.next_epoch(row)
+                bar.epoch(row)
+                learner.heed(standing, pending)
+    if standing.best.weights is not None:
+        model.load_state_dict(standing.best.weights)
+    standing.history.stopped_early = patience is not None and standing.best.since >= patience
+    return standing.history
 
 
 def _checked(
@@ -154,73 +185,3 @@ def _checked(
             'optimizer "gd": expected the full batch of whole sequences; take "sgd" with batch_size or truncate'
         )
     return sequences, held_out, len(sequences)
-
-
-def _train_epoch(
-    model: Any,
-    sequences: Sequences,
-    windows: list[Window],
-    truncate: int | None,
-    options: dict[str, str],
-    optimizer: torch.optim.Optimizer,
-    set_rate: Callable[[float], None],
-    limit: float | None,
-    bar: Progress,
-    epoch: int,
-) -> Row:
-    """One update per window. Returns the mean loss per counted target and the mean gradient norm."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    total, count, norms = 0.0, 0, 0.0
-    model.train()
-
-    def loss(batch: Batch, **state: Any) -> Any:
-        return model.loss(batch.x, batch.y, batch.lengths, **options, **state)
-
-    for i, (_, batch, value) in enumerate(walk(model, sequences, windows, truncate is not None, loss)):
-        optimizer.zero_grad()
-        value.backward()
-        norm, loss_value = _gradient_norm(parameters, limit), value.item()
-        if not (math.isfinite(norm) and math.isfinite(loss_value)):
-            raise NonFiniteError(
-                f"epoch {epoch}, update {i + 1} of {len(windows)}: expected a finite loss and gradient, found loss "
-                f"{loss_value:g} and gradient norm {norm:g}; the model keeps the weights from before this update"
-            )
-        set_rate(epoch - 1 + i / len(windows))
-        optimizer.step()
-        steps = counted(batch.y)  # type: ignore[arg-type]
-        total += loss_value * (steps if options else len(batch.lengths))
-        count += steps
-        norms += norm
-        bar.step()
-    return {"train_loss": total / max(count, 1), "gradient_norm": norms / len(windows)}
-
-
-def _gradient_norm(parameters: list[nn.Parameter], limit: float | None) -> float:
-    """The norm of the gradient over all parameters, which is then scaled to at most `limit`."""
-    if limit is not None:
-        return float(nn.utils.clip_grad_norm_(parameters, limit))
-    return float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-
-
-class _Best:
-    """The weights of the epoch with the lowest validation loss, kept when there is a patience to run out."""
-
-    def __init__(self, patience: int | None) -> None:
-        self._patience = patience
-        self._loss, self._since = math.inf, 0
-        self._weights: dict[str, torch.Tensor] | None = None
-
-    def no_better(self, model: nn.Module, row: Row) -> bool:
-        """Take note of an epoch; whether patience has run out."""
-        if self._patience is None:
-            return False
-        if row["valid_loss"] < self._loss:
-            self._loss, self._since = row["valid_loss"], 0
-            self._weights = {name: value.clone() for name, value in model.state_dict().items()}
-        else:
-            self._since += 1
-        return self._since >= self._patience
-
-    def restore(self, model: nn.Module) -> None:
-        if self._weights is not None:
-            model.load_state_dict(self._weights)

@@ -33,11 +33,12 @@ from throughtime.data.files import write_atomically
 from throughtime.data.sequences import Sequences
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.history import History
+from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
+from throughtime.sequence_model import SequenceModel
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1
-MOST_HEADER = 1 << 20  # bytes; the header of a safetensors file lists its tensors, of which a model has some dozens
 
 
 def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
@@ -45,8 +46,17 @@ def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
     return {"n": net.n, "d": net.d, "k": net.k, "nonlinearity": net.nonlinearity, "initial_state": initial_state}
 
 
+def _sequence_arguments(model: SequenceModel) -> dict[str, Any]:
+    found = {
+        name: getattr(model, name)
+        for name in ("n", "d", "k", "layers", "bidirectional", "dropout", "nonlinearity", "task")
+    }
+    return found | {"embedding": None if model.embedding is None else model.embedding.embedding_dim}
+
+
 MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
     "ElmanNetwork": (ElmanNetwork, _elman_arguments),
+    "SequenceModel": (SequenceModel, _sequence_arguments),
 }
 """The models that a run can hold, with the arguments that build each anew."""
 
@@ -73,16 +83,17 @@ class Run:
         """Sequences as the model reads them.
 
         Args:
-            x: a model of symbols takes a string (one sequence of characters) or a list of sequences of symbols, where one
-                that the model does not know becomes the unknown symbol; a model of features takes a list of arrays [T_i, n].
+            x: a model of symbols takes a list of sequences of symbols, or a string, which is one sequence: of its characters,
+                or of its words where the model reads words. A symbol that the model does not know becomes the unknown one. A
+                model of features takes a list of arrays [T_i, n].
 
         Raises: TypeError, ValueError: not such sequences.
         """
         vocabulary = self.encoding.vocabulary
         if vocabulary is not None:
-            sequences = [x] if isinstance(x, str) else list(x)
-            texts = sequences if all(isinstance(sequence, str) for sequence in sequences) else None
-            return Sequences.from_arrays([vocabulary.encode(sequence) for sequence in sequences], texts=texts)
+            rows: list[Any] = list(x) if not isinstance(x, str) else [x if self.reads_characters else x.split()]
+            texts = rows if all(isinstance(row, str) for row in rows) else None
+            return Sequences.from_arrays([vocabulary.encode(row) for row in rows], texts=texts)
         if isinstance(x, str):
             raise TypeError(f"x: expected arrays of {self.encoding.n} features, found a string")
         scale = self.encoding.input_scale
@@ -113,6 +124,12 @@ class Run:
         ]
 
     @property
+    def reads_characters(self) -> bool:
+        """Whether the symbols that the model reads are characters."""
+        vocabulary = self.encoding.vocabulary
+        return vocabulary is not None and all(len(s) == 1 for s in vocabulary.symbols if s != vocabulary.unknown)
+
+    @property
     def truncate(self) -> int | None:
         """The window in which long sequences are walked, as in the training."""
         truncate = self.config.get("truncate")
@@ -130,6 +147,17 @@ def check_free(path: Path, overwrite: bool = False) -> None:
         raise ValueError(f"{path}: expected a free name, an empty folder or a run, found something else")
     if not overwrite:
         raise ValueError(f"{path}: expected a free name, found a run; --overwrite replaces it")
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """What model.json holds: the class and the arguments that build it anew.
+
+    Raises: TypeError: not one of `MODELS`.
+    """
+    kind = type(model).__name__
+    if kind not in MODELS:
+        raise TypeError(f"model: expected one of {', '.join(MODELS)}, found {kind}")
+    return {"version": JSON_VERSION, "class": kind, "arguments": MODELS[kind][1](model)}
 
 
 def save(
@@ -161,10 +189,7 @@ def save(
     from safetensors.torch import save as to_safetensors
 
     check_free(path, overwrite)
-    kind = type(model).__name__
-    if kind not in MODELS:
-        raise TypeError(f"model: expected one of {', '.join(MODELS)}, found {kind}")
-    architecture = {"version": JSON_VERSION, "class": kind, "arguments": MODELS[kind][1](model)}
+    architecture = describe(model)
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     contents: dict[str, bytes | str] = {
         "config.toml": tomli_w.dumps(dict(config)),
@@ -268,17 +293,8 @@ def _build(path: Path, size: int) -> nn.Module:
 
 def _load_weights(path: Path, build: Callable[[int], nn.Module]) -> nn.Module:
     """The model with the weights of a safetensors file, which must have its names and shapes."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_safetensors
-
     content = path.read_bytes()
-    header = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or header > min(len(content) - 8, MOST_HEADER):
-        raise ValueError(f"{path}: expected a safetensors file, found {len(content)} bytes with another header")
-    try:
-        tensors = from_safetensors(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: expected a safetensors file, found: {error}") from error
+    tensors = read_tensors(path, content)
     model = build(len(content))
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in [*expected, *(tensors.keys() - expected.keys())]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,29 +53,53 @@ def as_sequences(data: Data, dtype: torch.dtype, name: str) -> Sequences:
         raise type(error)(f"{name}: {error}") from None
 
 
-def walk(
-    model: Any, sequences: Sequences, windows: Iterable[Window], carry: bool, run: Callable[..., Any]
-) -> Iterator[tuple[Window, Batch, Any]]:
-    """Call `run(batch)` for every window and yield (window, batch, result).
+class Carried:
+    """The state of each lane, between one of its windows and the next: `states` [lanes, d], or [layers, lanes, d]."""
 
-    With `carry`, `run(batch, s0=…, return_state=True)` is called, which returns (result, final states): each lane's state goes
-    on to its next window, cut from the gradient, and starts anew where a sequence begins.
+    def __init__(self, states: Tensor) -> None:
+        self.states = states.detach().clone()
+
+    def before(self, model: Any, batch: Batch) -> Tensor:
+        """The states that the pieces of `batch` start from: carried on, cut from the gradient; anew where a sequence begins."""
+        start = model.initial_state(len(batch.lanes))
+        if batch.fresh.all():
+            return start
+        return start.where(batch.fresh.unsqueeze(-1), self.states.index_select(-2, batch.lanes))
+
+    def after(self, batch: Batch, final: Tensor) -> None:
+        """Take the states that the pieces ended with."""
+        self.states.index_copy_(-2, batch.lanes, final.detach())
+
+
+def walk(
+    model: Any, sequences: Sequences, windows: Sequence[Window], carry: bool, run: Callable[..., Any]
+) -> Iterator[tuple[Window, Batch, Any]]:
+    """Call `run(batch)` for every window that is not empty and yield (window, batch, result).
+
+    With `carry`, `run(batch, s0=…, return_state=True)` is called, which returns (result, final states); these are carried.
     """
     dtype = parameter_dtype(model)
-    lanes = torch.empty(0)
-    for i, window in enumerate(windows):
+    windows = [window for window in windows if len(window.lanes)]
+    lanes = 1 + max((int(window.lanes.max()) for window in windows), default=0)
+    carried = Carried(model.initial_state(lanes)) if carry else None
+    for window in windows:
         batch = collate(sequences, window).to(dtype)
-        if not carry:
+        if carried is None:
             yield window, batch, run(batch)
             continue
-        start = model.initial_state(len(batch.lanes))
-        if i == 0:  # the first window has all lanes
-            lanes = start.detach().clone()
-        elif not batch.fresh.all():
-            start = start.where(batch.fresh.unsqueeze(-1), lanes.index_select(-2, batch.lanes))
-        result, final = run(batch, s0=start, return_state=True)
-        lanes.index_copy_(-2, batch.lanes, final.detach())
+        result, final = run(batch, s0=carried.before(model, batch), return_state=True)
+        carried.after(batch, final)
         yield window, batch, result
+
+
+def checksum(sequences: Sequences) -> str:
+    """SHA-256 of the steps, lengths and targets: the same numbers, the same text."""
+    digest = hashlib.sha256()
+    for array in (sequences.x, sequences.offsets, sequences.y):
+        if array is not None:
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def counted(y: Tensor) -> int:

@@ -130,7 +130,7 @@ def _read_series(place: str, dimensions: list[str], header: Header) -> np.ndarra
 def _read_values(place: str, text: str, missing: bool) -> np.ndarray:
     fields = text.split(",")
     try:
-        values = np.array(["nan" if field == "?" else field for field in fields] if missing else fields, np.float64)
+        values = np.array(fields, np.float64)
     except ValueError:
         values = np.array([_read_value(field, missing) for field in fields])
     wrong = np.isinf(values) | (np.isnan(values) & (not missing))

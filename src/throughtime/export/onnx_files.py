@@ -1,12 +1,8 @@
-"""Trained models elsewhere: as ONNX files, and as plain torch.nn modules.
+"""Models as ONNX files, checked before they are written.
 
-    to_onnx(model, path)      an ONNX file: every recurrence is one node of ONNX's own operator RNN
-    translation_table()       the same for any module with layers of `throughtime.nn`, by torch.onnx.export
-    to_torch(model)           torch.nn.Embedding, torch.nn.RNN and torch.nn.Linear with identical outputs
-
-ONNX has one bias for the input and one for the state; b is the first, the second is zero. A symbol is a column of U there too,
-by a Gather, which the operator RNN then takes through an identity matrix. onnx, onnxscript and onnxruntime are imported when
-they are used.
+Every recurrence becomes one node of ONNX's own operator RNN. That operator has one bias for the input and one for the state: b
+is the first, the second is zero. A symbol is a column of U there too, by a Gather, which the operator then takes through an
+identity matrix. onnx, onnxscript and onnxruntime are imported when they are used.
 """
 
 from __future__ import annotations
@@ -24,13 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
 from throughtime.learning.run import Run
 from throughtime.model import ElmanNetwork
-from throughtime.notation import is_symbols
+from throughtime.sequence_model import SequenceModel
 
 TOLERANCE = 1e-5
 """Greatest difference allowed between onnxruntime and throughtime, relative to the largest value where that exceeds 1."""
@@ -40,6 +35,7 @@ EXPORTED_AT = (2, 5)
 CHECKED_AT = ((1, 1), (3, 17), (5, 4))
 """Sizes (B, T) of the example that is traced, and of those that the file is checked with."""
 
+OUTPUTS = ("z", "final_state")
 WHOLE = -1
 """The default of the ONNX input `lengths`: every sequence has all T steps."""
 
@@ -56,9 +52,6 @@ class ExportError(RuntimeError):
     """The exported model does not do what the model does; no file was written."""
 
 
-# --- ONNX ----------------------------------------------------------------------------------------------------------
-
-
 def to_onnx(
     model: nn.Module | Run,
     path: str | os.PathLike[str],
@@ -72,10 +65,11 @@ def to_onnx(
 
     - `x`: float [B, T, n], or int64 symbols [B, T];
     - `lengths`: int64 [B], may be left out: later steps are padding, which is never read (−1: all T steps, the default);
-    - `initial_state`: float [B, d] ([layers · directions, B, d] of a `SequenceModel`), may be left out: the model's own;
+    - `initial_state`: float [B, d] ([layers, B, d] of a `SequenceModel`), may be left out: the model's own;
 
-    and the outputs `z`, what the model returns, and `final_state`, shaped like the initial one, to carry into a next call.
-    B and T are free. onnxruntime remarks on the two inputs with defaults when it loads the file.
+    and the outputs `z`, what the model returns, and `final_state`, shaped like the initial one, to carry into a next call. A
+    bidirectional model has no states to carry, neither as input nor as output. B and T are free. onnxruntime remarks on the
+    inputs with defaults when it loads the file.
 
     The metadata hold each entry of the encoding as a JSON string: labels, vocabulary, features, scaling. The features that
     `x` takes are those that the model takes: already scaled.
@@ -96,7 +90,7 @@ def to_onnx(
     """
     if isinstance(model, Run):
         model, encoding = model.model, model.encoding
-    if not isinstance(model, nn.Module) or not hasattr(model, "initial_state"):
+    if not isinstance(model, ElmanNetwork | SequenceModel):
         raise TypeError(f"model: expected an ElmanNetwork, a SequenceModel or a run, found {type(model).__name__}")
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
@@ -126,6 +120,9 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     def recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse):
         if x.dtype.is_integer():
+            if lengths is not None:  # padding may hold any number
+                steps = op.Range(0, op.Squeeze(op.Shape(x, start=0, end=1)), 1)
+                x = op.Where(op.Less(op.Unsqueeze(steps, [1]), op.Unsqueeze(lengths, [0])), x, 0)
             x = op.Gather(op.Transpose(U, perm=[1, 0]), x)
             U = op.EyeLike(W)
         if b is not None:
@@ -147,23 +144,27 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 class _Whole(nn.Module):
-    """A model with all its inputs and outputs named, none of them optional."""
+    """A model with all its inputs given and all its outputs returned."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, lengths: Tensor, initial_state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, lengths: Tensor | None, initial_state: Tensor | None = None) -> tuple[Tensor, ...]:
+        if initial_state is None:
+            return (self.model(x, lengths),)
         return self.model(x, lengths, initial_state, return_state=True)
 
 
-def _example(model: Any, symbols: bool, B: int, T: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x, ragged lengths and initial states to run a model with."""
+def _example(model: Any, symbols: bool, B: int, T: int, seed: int) -> dict[str, Tensor]:
+    """Inputs to run a model with, by name: x, ragged lengths and, in a model of one direction, initial states."""
     random = torch.Generator().manual_seed(seed)
     x = torch.randint(model.n, (B, T), generator=random) if symbols else torch.randn(B, T, model.n, generator=random)
     lengths = torch.randint(1, T + 1, (B,), generator=random)
     lengths[0] = T
-    return x, lengths, torch.randn(model.initial_state(B).shape, generator=random)
+    if getattr(model, "bidirectional", False):
+        return {"x": x, "lengths": lengths}
+    return {"x": x, "lengths": lengths, "initial_state": torch.randn(model.initial_state(B).shape, generator=random)}
 
 
 def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
@@ -171,22 +172,23 @@ def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
     from onnx import helper
 
     B, T = torch.export.Dim("B"), torch.export.Dim("T")
+    free = {"x": {0: B, 1: T}, "lengths": {0: B}, "initial_state": {model.initial_state(1).dim() - 2: B}}
     example = _example(model, symbols, *EXPORTED_AT, seed=0)
     with _quiet():
         program = torch.onnx.export(
             _Whole(model),
-            example,
+            tuple(example.values()),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
             custom_translation_table=translation_table(),
-            dynamic_shapes={"x": {0: B, 1: T}, "lengths": {0: B}, "initial_state": {example[2].dim() - 2: B}},
-            input_names=["x", "all_lengths", "all_initial_states"],
-            output_names=["z", "final_state"],
+            dynamic_shapes={name: free[name] for name in example},
+            input_names=[name if name == "x" else f"all_{name}" for name in example],
+            output_names=OUTPUTS[: len(example) - 1],
         )
     assert program is not None
     proto = program.model_proto
-    _let_inputs_be_left_out(proto.graph, model.initial_state(1))
+    _let_inputs_be_left_out(proto.graph, model.initial_state(1) if "initial_state" in example else None)
     proto.producer_name = "throughtime"
     proto.producer_version = _version()
     if encoding is not None:
@@ -195,38 +197,34 @@ def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
     return proto.SerializeToString()
 
 
-def _let_inputs_be_left_out(graph: Any, initial_state: Tensor) -> None:
+def _let_inputs_be_left_out(graph: Any, initial_state: Tensor | None) -> None:
     """Give the inputs for lengths and initial states defaults of one row, which are spread over the batch.
 
     An ONNX input that is also an initializer may be left out; but an initializer has a fixed shape.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    start = initial_state.detach().numpy()
-    free = [*start.shape[:-2], "rows of initial_state", start.shape[-1]]
-    constants = {"whole": [WHOLE], "one": [1]}
-    defaults = {"lengths": np.array([WHOLE]), "initial_state": start}
     nodes = [
         helper.make_node("Shape", ["x"], ["B"], start=0, end=1),
         helper.make_node("Shape", ["x"], ["T"], start=1, end=2),
         helper.make_node("Equal", ["lengths", "whole"], ["is_whole"]),
         helper.make_node("Where", ["is_whole", "T", "lengths"], ["given_lengths"]),
         helper.make_node("Expand", ["given_lengths", "B"], ["all_lengths"]),
-        helper.make_node("Concat", ["B", "one"], ["rows"], axis=0),
-        helper.make_node("Expand", ["initial_state", "rows"], ["all_initial_states"]),
-        *graph.node,
     ]
-    inputs = [
-        graph.input[0],
-        helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows of lengths"]),
-        helper.make_tensor_value_info("initial_state", TensorProto.FLOAT, free),
-    ]
-    for field, values in ((graph.node, nodes), (graph.input, inputs)):
+    inputs = [graph.input[0], helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows of lengths"])]
+    constants = {"whole": np.array([WHOLE]), "lengths": np.array([WHOLE])}
+    if initial_state is not None:
+        *layers, _, d = initial_state.shape
+        shape = [*layers, "rows of initial_state", d]
+        inputs.append(helper.make_tensor_value_info("initial_state", TensorProto.FLOAT, shape))
+        nodes.append(helper.make_node("Concat", ["B", "one"], ["rows"], axis=0))
+        nodes.append(helper.make_node("Expand", ["initial_state", "rows"], ["all_initial_state"]))
+        constants |= {"one": np.array([1]), "initial_state": initial_state.detach().numpy()}
+    for field, values in ((graph.node, [*nodes, *graph.node]), (graph.input, inputs)):
         values = [copy.deepcopy(value) for value in values]
         del field[:]
         field.extend(values)
-    for name, value in {**constants, **defaults}.items():
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
 
 
 def _checked(content: bytes, model: Any, symbols: bool) -> float:
@@ -241,11 +239,13 @@ def _checked(content: bytes, model: Any, symbols: bool) -> float:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     largest = 0.0
     for seed, (B, T) in enumerate(CHECKED_AT, start=1):
-        inputs = dict(zip(("x", "lengths", "initial_state"), _example(model, symbols, B, T, seed), strict=True))
+        inputs = _example(model, symbols, B, T, seed)
+        names = OUTPUTS[: len(inputs) - 1]
         for given in (inputs, {"x": inputs["x"]}):
-            found: Any = session.run(["z", "final_state"], {name: value.numpy() for name, value in given.items()})
-            wanted = model(given["x"], given.get("lengths"), given.get("initial_state"), return_state=True)
-            for name, one, other in zip(("z", "final_state"), found, wanted, strict=True):
+            found: Any = session.run(names, {name: value.numpy() for name, value in given.items()})
+            start = given.get("initial_state", model.initial_state(B)) if "initial_state" in inputs else None
+            wanted = _Whole(model)(given["x"], given.get("lengths"), start)
+            for name, one, other in zip(names, found, wanted, strict=True):
                 expected = other.numpy()
                 difference = float(np.abs(one - expected).max()) if one.shape == expected.shape else np.nan
                 largest = max(largest, difference)
@@ -285,75 +285,3 @@ def _version() -> str:
     import throughtime
 
     return throughtime.__version__
-
-
-# --- torch.nn ------------------------------------------------------------------------------------------------------
-
-
-class TorchNetwork(nn.Module):
-    """A network of plain torch.nn modules: what `to_torch` returns.
-
-    Attributes:
-        embedding: torch.nn.Embedding; None: x holds features, or symbols that become one-hot vectors.
-        rnn: torch.nn.RNN with batch_first.
-        readout: torch.nn.Linear.
-        initial_state: [layers · directions, 1, d] to start from; None: zero.
-    """
-
-    def __init__(
-        self, embedding: nn.Embedding | None, rnn: nn.RNN, readout: nn.Linear, initial_state: nn.Parameter | None
-    ) -> None:
-        super().__init__()
-        self.embedding = embedding
-        self.rnn = rnn
-        self.readout = readout
-        self.initial_state = initial_state
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """z [B, T, k] of x: float [B, T, n], or integer symbols [B, T]; lengths: [B], or None where all have T steps."""
-        if is_symbols(x):
-            x = x.long()
-            if lengths is not None:  # padding may hold anything
-                x = x.where(torch.arange(x.shape[1], device=x.device) < lengths.to(x.device).unsqueeze(1), 0)
-            if self.embedding is not None:
-                x = self.embedding(x)
-            else:
-                x = nn.functional.one_hot(x, self.rnn.input_size).to(self.readout.weight.dtype)
-        start = None if self.initial_state is None else self.initial_state.repeat(1, len(x), 1)
-        if lengths is None:
-            return self.readout(self.rnn(x, start)[0])
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.rnn(packed, start)[0], batch_first=True, total_length=x.shape[1])
-        return self.readout(states)
-
-
-def to_torch(model: nn.Module) -> TorchNetwork:
-    """The same network as plain torch.nn modules, with its own copy of the weights.
-
-    The weights go by these names, which is also how `model.safetensors` of a run can be read without this library:
-
-    | `ElmanNetwork` | torch.nn |
-    |---|---|
-    | `U` | `rnn.weight_ih_l0` |
-    | `W` | `rnn.weight_hh_l0` |
-    | `b` | `rnn.bias_ih_l0` (`rnn.bias_hh_l0` is zero) |
-    | `V` | `readout.weight` |
-    | `c` | `readout.bias` |
-    | `s0` | `initial_state` |
-
-    Raises:
-        TypeError: another kind of model.
-        ValueError: a nonlinearity that torch.nn.RNN does not have.
-    """
-    if not isinstance(model, ElmanNetwork):
-        raise TypeError(f"model: expected an ElmanNetwork or a SequenceModel, found {type(model).__name__}")
-    if model.nonlinearity not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', as torch.nn.RNN has, found {model.nonlinearity!r}")
-    U, W, b, V, c = (p.detach().clone() for p in (model.U, model.W, model.b, model.V, model.c))
-    options: dict[str, Any] = {"device": W.device, "dtype": W.dtype}
-    rnn = nn.RNN(model.n, model.d, nonlinearity=model.nonlinearity, batch_first=True, **options)
-    rnn.load_state_dict({"weight_ih_l0": U, "weight_hh_l0": W, "bias_ih_l0": b, "bias_hh_l0": torch.zeros_like(b)})
-    readout = nn.Linear(model.d, model.k, **options)
-    readout.load_state_dict({"weight": V, "bias": c})
-    start = None if model.s0 is None else nn.Parameter(model.s0.detach().clone().view(1, 1, -1))
-    return TorchNetwork(None, rnn, readout, start).train(model.training)

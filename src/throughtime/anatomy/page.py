@@ -1,0 +1,143 @@
+"""The page of an anatomy: one file of HTML that holds its own style, script and numbers, and asks no network for anything.
+
+The [T, T] arrays travel as float32 with a mantissa of 13 bits (four digits), byte by byte in planes, deflated; a page of
+T = 1000 stays under 10 MB. Paths to W and U need no arrays of their own: ‖G[t,k]‖ = ‖δ_{t,k}‖ times the size of step k's input.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from throughtime.anatomy.plots import SIGNED, SIZES
+from throughtime.data.files import write_atomically
+
+if TYPE_CHECKING:
+    from throughtime.anatomy.paths import Anatomy
+
+MANTISSA = 13
+LONGEST = 1000
+
+
+def write_page(
+    a: Anatomy,
+    path: str | os.PathLike[str],
+    *,
+    instance: int = 0,
+    symbols: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    title: str = "Anatomy of the gradient",
+) -> None:
+    """Write the page of one instance of an anatomy.
+
+    Args:
+        a: the anatomy; its curves and verdict are over the whole batch.
+        path: the file to write.
+        instance: which of the batch the maps and paths show, from 0.
+        symbols: what each step's input is called, at least one for each step of the instance.
+        targets: what each step is to be predicted as.
+        title: heading of the page.
+
+    Raises:
+        ValueError: the instance has more than 1000 steps, or `symbols` or `targets` are too few.
+        OSError: the file cannot be written.
+    """
+    if not 0 <= instance < a.B:
+        raise ValueError(f"instance: expected 0 to {a.B - 1}, found {instance}")
+    length = a.unrolled.lengths[instance]
+    if length > LONGEST:
+        raise ValueError(f"instance {instance}: expected at most {LONGEST} steps for a page, found {length}")
+    for name, given in (("symbols", symbols), ("targets", targets)):
+        if given is not None and len(given) < length:
+            raise ValueError(f"{name}: expected one for each of {length} steps, found {len(given)}")
+    content = _content(a, instance, length)
+    content["symbols"] = None if symbols is None else list(symbols[:length])
+    content["targets"] = None if targets is None else list(targets[:length])
+    content["spaced"] = symbols is not None and any(len(s) > 1 for s in symbols[:length])
+    parts = {
+        "title": html.escape(title),
+        "verdict": html.escape(a.verdict),
+        "style": _part("page.css"),
+        "script": _part("page.js"),
+        "data": json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+    }
+    pieces = re.split(
+        r"\{\{(\w+)\}\}", _part("page.html")
+    )  # text and names in turn: what is put in is not searched again
+    write_atomically(path, "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces)))
+
+
+def _part(name: str) -> str:
+    return resources.files("throughtime.anatomy").joinpath(name).read_text(encoding="utf-8")
+
+
+def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
+    """What the page shows, without NaN (None stands for it)."""
+    u = a.unrolled
+    delta, jacobian = _square(a, a.b.norms, instance), _square(a, a.jacobian_norms, instance)
+    losses = _steps(a, a.losses, instance)
+    x = u.chosen.x[:length, instance]
+    sizes = {
+        "W": torch.linalg.vector_norm(a._previous[:length, instance].double(), dim=-1).tolist(),
+        "U": torch.linalg.vector_norm(x.double(), dim=-1).tolist() if x.is_floating_point() else [1.0] * length,
+    }
+    arrays = {"delta": _packed(delta), "jacobian": _packed(jacobian, 8)}
+    arrays |= {f"share_{p}": _packed(_square(a, getattr(a, p).shares, instance)) for p in "WUb"}
+    half_life = "∞" if math.isinf(a.half_life) else f"{a.half_life:.3g} steps"
+    return {
+        "T": length,
+        "length": length,
+        "chosen": max(range(length), key=lambda t: losses[t] or 0.0),  # the loss from which there is most to learn
+        "reverse": u.chosen.reverse,
+        "direct": u.layer == len(u.layers) - 1,
+        "horizon": a.horizon(0.99),
+        "losses": losses,
+        "V": _steps(a, a.V.norms, instance),
+        "sizes": sizes,
+        "by_lag": {p: getattr(a, p).by_lag.tolist() for p in "WUb"},
+        "truncation": {"error": a.truncation.error.tolist(), "cosine": a.truncation.cosine.tolist()},
+        "facts": [
+            ("steps T", str(length)),
+            ("states d", str(u.chosen.W.shape[0])),
+            ("loss", f"{sum(v for v in losses if v is not None):.4g}"),
+            ("horizon (cosine 0.99)", f"{a.horizon(0.99)} steps"),
+            ("half-life", half_life),
+            ("largest Lyapunov exponent", f"{float(a.lyapunov[0]):+.3f} per step"),
+            ("paths − training gradient", f"{a.residual:.1e}"),
+            *([("instances", str(a.B))] if a.B > 1 else []),
+        ],
+        "colours": {"sizes": SIZES, "signed": SIGNED},
+        "arrays": arrays,
+    }
+
+
+def _square(a: Anatomy, array: torch.Tensor, instance: int) -> np.ndarray:
+    length = a.unrolled.lengths[instance]
+    return (array if a.B == 1 else array[instance])[:length, :length].numpy()
+
+
+def _steps(a: Anatomy, array: torch.Tensor, instance: int) -> list[float | None]:
+    values = (array if a.B == 1 else array[instance])[: a.unrolled.lengths[instance]].tolist()
+    return [None if math.isnan(v) else v for v in values]
+
+
+def _packed(array: np.ndarray, mantissa: int = MANTISSA) -> str:
+    """Float32 rounded to a short mantissa, its bytes in planes, deflated, in base 64."""
+    with np.errstate(over="ignore", under="ignore"):
+        words = np.ascontiguousarray(array, dtype="<f4").view("<u4").copy()
+    finite = np.isfinite(array.ravel())
+    flat, dropped = words.reshape(-1), 23 - mantissa
+    flat[finite] = (flat[finite] + (1 << (dropped - 1))) & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
+    planes = flat.view(np.uint8).reshape(-1, 4).T.tobytes()
+    return base64.b64encode(zlib.compress(planes, 6)).decode()

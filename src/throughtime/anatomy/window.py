@@ -1,0 +1,92 @@
+"""A stretch of a data set's sequence as the model meets it: the state carried up to it, names for its inputs and targets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from throughtime.anatomy.paths import Anatomy, anatomy
+
+if TYPE_CHECKING:
+    from throughtime.data import Sequences
+    from throughtime.data.encoding import Encoding
+
+
+class Window(NamedTuple):
+    """The anatomy of a stretch, and what its steps are called."""
+
+    anatomy: Anatomy
+    symbols: list[str] | None
+    """The input of each step; None where the inputs are features."""
+    targets: list[str] | None
+    """The target of each step by name; None where it is a value."""
+    name: str
+    """Which sequence, and which of its steps (from 1)."""
+
+
+def window(
+    model: Any, sequences: Sequences, encoding: Encoding, *, instance: int = 0, start: int = 1, steps: int = 200
+) -> Window:
+    """The anatomy of the steps start..start + steps − 1 of one sequence.
+
+    The state is carried from the beginning of the sequence to `start`; the gradient is that of the stretch alone, as in
+    truncated BPTT. A sequence with one target for its whole length is taken whole.
+
+    Args:
+        model: an `ElmanNetwork` or a `SequenceModel`.
+        sequences: with targets, encoded by `encoding`.
+        encoding: the names of inputs and outputs.
+        instance: which sequence, from 0.
+        start: the first step, from 1.
+        steps: how many steps at most.
+
+    Raises: ValueError: no such sequence or step, or no targets; a model of two directions cannot start later than step 1.
+    """
+    if sequences.y is None:
+        raise ValueError("sequences: expected targets, found inputs alone")
+    if not 0 <= instance < len(sequences):
+        raise ValueError(f"instance: expected 0 to {len(sequences) - 1}, found {instance}")
+    x, y, length = sequences.inputs[instance], sequences.targets[instance], int(sequences.lengths[instance])
+    if not 1 <= start <= length:
+        raise ValueError(f"start: expected a step from 1 to {length}, found {start}")
+    if not sequences.per_step and start > 1:
+        raise ValueError(f"start: expected 1, as the sequence has one target for its whole length, found {start}")
+    end = min(start - 1 + steps, length) if sequences.per_step else length
+    part = slice(start - 1, end)
+    dtype = next(model.parameters()).dtype
+    model.eval()
+    targets = torch.as_tensor(np.asarray(y[part] if sequences.per_step else [y]))
+    targets = targets.to(dtype) if targets.is_floating_point() else targets.long()
+    if sequences.per_step:
+        targets = targets.unsqueeze(0)
+    found = anatomy(model, _batch(x[part], dtype), targets, s0=_state_before(model, _batch(x[: start - 1], dtype)))
+    named = None if targets.is_floating_point() else [_label(encoding, i) for i in targets.flatten().tolist()]
+    if named is not None and not sequences.per_step:
+        named = named * (end - start + 1)
+    called = str(instance) if sequences.names is None else sequences.names[instance]
+    return Window(
+        found,
+        None if encoding.vocabulary is None else encoding.vocabulary.decode(x[part]),
+        named,
+        f"{called}, steps {start} to {end}",
+    )
+
+
+def _batch(x: np.ndarray, dtype: torch.dtype) -> Tensor:
+    tensor = torch.as_tensor(np.ascontiguousarray(x)).unsqueeze(0)
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor.long()
+
+
+def _state_before(model: Any, x: Tensor) -> Tensor | None:
+    """The state after the steps before a stretch; None (the model's own) where there are none."""
+    if x.shape[1] == 0:
+        return None
+    with torch.no_grad():
+        return model(x, return_state=True)[1]
+
+
+def _label(encoding: Encoding, index: int) -> str:
+    return "none" if index < 0 else encoding.labels[index]

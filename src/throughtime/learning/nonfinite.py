@@ -1,0 +1,146 @@
+"""What is known of a loss or gradient that is not finite, and the black box that keeps it.
+
+nonfinite/report.json          epoch, update, loss, gradient norm, the norms before, where it began
+nonfinite/batch.safetensors    x, y, lengths and s0 of the batch
+nonfinite/model.safetensors    the weights that it met; beside them, model.json as in a run folder
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime import ops
+from throughtime.data.batches import Batch
+from throughtime.data.files import write_atomically
+from throughtime.loss import counted_labels, errors
+from throughtime.model import ElmanNetwork
+
+KEPT = 10
+"""How many gradient norms before the bad one are told."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step of a sequence of the batch: its row and t, both from 0."""
+
+    row: int
+    t: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened.
+
+    Attributes:
+        epoch, update, updates: where: the update of so many in the epoch, from 1.
+        loss, gradient_norm: those found, before clipping.
+        norms: the gradient norms of the updates before, the last one last.
+        state: the first step whose state is not finite; None: all are, or the model does not show its states.
+        delta: the first step that the backward sweep, which goes from the last t to the first, left the finite range at.
+        parameters: those whose gradient is not finite.
+    """
+
+    epoch: int
+    update: int
+    updates: int
+    loss: float
+    gradient_norm: float
+    norms: tuple[float, ...]
+    state: Place | None
+    delta: Place | None
+    parameters: tuple[str, ...]
+
+    def __str__(self) -> str:
+        told = [
+            f"epoch {self.epoch}, update {self.update} of {self.updates}: expected a finite loss and gradient, found loss "
+            f"{self.loss:g} and gradient norm {self.gradient_norm:g}"
+        ]
+        if self.state is not None:
+            told.append(f"the state left the finite range first at step t={self.state.t} of row {self.state.row}")
+        elif self.delta is not None:
+            told.append(
+                f"δ left the finite range first at step t={self.delta.t} of row {self.delta.row}, going backward"
+            )
+        if self.norms:
+            told.append(f"gradient norms before it: {', '.join(f'{norm:.3g}' for norm in self.norms)}")
+        return "; ".join(told)
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient was NaN or infinite. The model keeps the weights from before the step that would have used it.
+
+    Attributes:
+        report: what happened.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(f"{report}; the model keeps the weights from before this update")
+
+
+def examine(
+    model: nn.Module,
+    batch: Batch,
+    s0: Tensor | None,
+    *,
+    epoch: int,
+    update: int,
+    updates: int,
+    loss: float,
+    gradient_norm: float,
+    norms: tuple[float, ...],
+) -> Report:
+    """Where a batch went wrong. The gradients that the parameters have are those of the batch.
+
+    Args:
+        s0: the states that the pieces started from; None: the model's own.
+    """
+    bad = tuple(n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all())
+    state, delta = _places(model, batch, s0) if isinstance(model, ElmanNetwork) else (None, None)
+    return Report(epoch, update, updates, loss, gradient_norm, norms, state, delta, bad)
+
+
+def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch, s0: Tensor | None) -> None:
+    """Write the folder `nonfinite`. Raises: OSError: it cannot be written."""
+    from safetensors.torch import save
+
+    from throughtime.learning.run import MODELS, describe
+
+    tensors = {"x": batch.x, "y": batch.y, "lengths": batch.lengths, "s0": s0}
+    kept = {name: value.detach().clone().contiguous() for name, value in tensors.items() if value is not None}
+    weights = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "batch.safetensors", save(kept))
+    write_atomically(folder / "model.safetensors", save(weights))
+    if type(model).__name__ in MODELS:
+        write_atomically(folder / "model.json", json.dumps(describe(model), indent=2) + "\n")
+    write_atomically(folder / "report.json", json.dumps(asdict(report), indent=2) + "\n")
+
+
+def _places(net: ElmanNetwork, batch: Batch, s0: Tensor | None) -> tuple[Place | None, Place | None]:
+    """The first step at which a state is not finite, and the first that δ meets on its way back."""
+    x, lengths = batch.x.transpose(0, 1), batch.lengths
+    if s0 is None and net.s0 is not None:
+        s0 = net.initial_state(len(lengths))
+    with torch.no_grad(), ops.engine("reference"):  # which keeps NaN and infinity as they are
+        states, _ = ops.recurrence(x, net.U, net.W, net.b, s0, lengths, net.nonlinearity)
+        broken = _steps(states)
+        if broken or batch.y is None or batch.y.dim() != 2:
+            return (min(broken, key=lambda place: place.t) if broken else None), None
+        y = counted_labels(batch.y.T, lengths)
+        e = errors(states @ net.V.T + net.c, y) / len(lengths)
+        delta = ops.backward_sweep(e @ net.V, states, net.W, net.nonlinearity)
+        broken = _steps(delta)
+        return None, (max(broken, key=lambda place: place.t) if broken else None)
+
+
+def _steps(values: Tensor) -> list[Place]:
+    """The steps of values [T, B, d] that are not all finite."""
+    found: Any = (~values.isfinite().all(-1)).nonzero().tolist()
+    return [Place(row, t) for t, row in found]

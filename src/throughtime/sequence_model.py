@@ -1,0 +1,212 @@
+"""Models for sequences beyond the textbook's: an embedding, a stack of recurrent layers, a readout, and the loss of a task.
+
+    x -> (embedding) -> tt.nn.RNN, layer on layer, in one or both directions -> ŷ = V s + c
+
+    task         reads                                 targets y                    loss
+    "tag"        the states of every step              labels [B, T]                cross-entropy
+    "lm"         the states of every step              the next symbols [B, T]      cross-entropy
+    "forecast"   the states of every step              values [B, T, k]             squared error
+    "classify"   the final states of the last layer    a label for each row [B]     cross-entropy
+    "regress"    the final states of the last layer    values for each row [B, k]   squared error
+
+The losses and their reductions are those of `loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from throughtime import loss as losses
+from throughtime import ops
+from throughtime.model import parameter_table
+from throughtime.nn import RNN
+from throughtime.notation import (
+    REDUCTIONS,
+    check_choice,
+    check_finite,
+    check_inputs,
+    check_label_range,
+    check_labels,
+    check_lengths,
+    check_positive,
+    check_shape,
+    check_symbol_range,
+    is_symbols,
+    real_steps,
+)
+
+TASKS = ("tag", "classify", "lm", "forecast", "regress")
+OF_ROWS = ("classify", "regress")
+"""The tasks whose targets belong to whole rows."""
+OF_VALUES = ("forecast", "regress")
+"""The tasks whose targets are values."""
+
+
+class SequenceModel(nn.Module):
+    """A stack of recurrent layers for a task.
+
+    Args:
+        n: inputs; for integer symbols, the number of symbols.
+        d: states of each layer and direction.
+        k: classes, or values to predict for each step or row.
+        embedding: the size of a learned vector for each symbol, which the first layer reads in place of the one-hot vector;
+            None for no embedding, and then x may also hold float vectors.
+        layers: recurrent layers on top of each other.
+        bidirectional: whether each layer also walks the sequences from their ends. Not for "lm" and "forecast": a walk from the
+            end has already read what they are to predict.
+        dropout: probability of zeroing each state between two layers while training.
+        nonlinearity: σ: "tanh", "relu", "logistic" or "identity".
+        task: "tag", "classify", "lm", "forecast" or "regress": see the module's table.
+        dtype: of the parameters; float32 where None.
+
+    Its parts are `embedding` (`torch.nn.Embedding` or None), `rnn` (`tt.nn.RNN`) and `readout` (`torch.nn.Linear`, whose weight
+    is V and whose bias is c).
+
+    Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        d: int,
+        k: int,
+        *,
+        embedding: int | None = None,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        nonlinearity: str = "tanh",
+        task: str = "tag",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.n, self.d, self.k = check_positive("n", n), check_positive("d", d), check_positive("k", k)
+        self.layers = check_positive("layers", layers)
+        check_choice("task", task, TASKS)
+        if bidirectional and task in ("lm", "forecast"):
+            raise ValueError(f"bidirectional: expected False for task {task!r}, found {bidirectional!r}")
+        self.task, self.dropout, self.nonlinearity = task, dropout, nonlinearity
+        self.bidirectional = bidirectional
+        m = n if embedding is None else check_positive("embedding", embedding)
+        self.embedding = None if embedding is None else nn.Embedding(n, m, dtype=dtype)
+        self.rnn = RNN(m, d, layers, nonlinearity, True, True, dropout, bidirectional, dtype=dtype)
+        self.readout = nn.Linear(d * self.directions, k, dtype=dtype)
+
+    @property
+    def directions(self) -> int:
+        """2 for a bidirectional model, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, return_state: bool = False
+    ) -> Any:
+        """What the model says about sequences x.
+
+        Args:
+            x: integer symbols [B, T], or (without an embedding) floats [B, T, n].
+            lengths: [B], each in 1..T; later steps are padding, which is never read and whose output is c.
+            s0: initial states [layers, B, d]; zero where None. Only in a model of one direction.
+            return_state: also return the final states [layers, B, d]. Only in a model of one direction.
+
+        Returns: logits or values [B, T, k]; [B, k] for "classify" and "regress".
+        """
+        z, final, _ = self._run(x, lengths, s0, return_state)
+        return (z, final) if return_state else z
+
+    def loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        lengths: Tensor | None = None,
+        reduction: str = "sequence",
+        *,
+        s0: Tensor | None = None,
+        return_state: bool = False,
+    ) -> Any:
+        """The loss of the model's task, a differentiable scalar: cross-entropy in nats, or squared error.
+
+        Args:
+            x, lengths, s0: as in `forward`.
+            y: labels [B, T] in 0..k−1, where one of −100 has no loss; or values [B, T, k], where a NaN has none. Without T for
+                "classify" and "regress".
+            reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
+            return_state: also return the final states [layers, B, d], cut from the gradient: what truncated BPTT carries on.
+        """
+        check_choice("reduction", reduction, REDUCTIONS)
+        z, final, lengths = self._run(x, lengths, s0, return_state)
+        sizes = {"B": x.shape[0], "T": x.shape[1], "k": self.k}
+        axes = [a for a in sizes if (a != "T" or self.task not in OF_ROWS) and (a != "k" or self.task in OF_VALUES)]
+        check_shape("y", y, axes, [sizes[a] for a in axes])
+        if self.task in OF_ROWS:  # a row has one loss, as if it were one step
+            z, y = z.unsqueeze(1), y.unsqueeze(1)
+        if self.task in OF_VALUES:
+            if y.dtype != z.dtype:
+                raise TypeError(f"y: expected {z.dtype} like the parameters, found {y.dtype}")
+            value = losses.squared_error(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
+        else:
+            y = check_labels(y, *y.shape)
+            if ops.unwatched():
+                check_label_range(y, self.k, lengths)
+            value = losses.cross_entropy(z.transpose(0, 1), y.T, lengths, reduction)
+        return (value, final.detach()) if return_state else value
+
+    def initial_state(self, B: int) -> Tensor:
+        """The states [layers · directions, B, d] that `B` sequences start from: zero."""
+        return self.readout.weight.new_zeros(self.layers * self.directions, B, self.d)
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of all parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+    def describe(self) -> str:
+        """A table of the parameters: shape by letters (m: the embedding's size) and in numbers, and count, with their sum."""
+        states = "d" if self.directions == 1 else "2d"
+        first = "n" if self.embedding is None else "m"
+        rows = {}
+        for name, parameter in self.named_parameters():
+            if name == "embedding.weight":
+                letters: tuple[str, ...] = ("n", "m")
+            elif name.startswith("readout"):
+                letters = ("k", states)
+            elif "weight_ih" in name:
+                letters = ("d", first if "_l0" in name else states)
+            else:
+                letters = ("d", "d")
+            rows[name] = (letters[: parameter.dim()], parameter.shape)
+        return f"{parameter_table(rows)}\nsum = {self.num_parameters:,}"
+
+    def extra_repr(self) -> str:
+        return f"n={self.n}, d={self.d}, k={self.k}, task={self.task!r}"
+
+    def _run(
+        self, x: Tensor, lengths: Any, s0: Tensor | None, return_state: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `forward` returns, the final states, and the checked lengths."""
+        if self.bidirectional and (s0 is not None or return_state):
+            what = "s0" if s0 is not None else "return_state"
+            raise ValueError(
+                f"{what}: expected a model of one direction, for states to be carried on, found bidirectional"
+            )
+        if self.embedding is not None and isinstance(x, Tensor) and not is_symbols(x):
+            raise TypeError(f"x: expected integer symbols for the embedding, found {x.dtype}")
+        B, T = check_inputs(x, self.n, self.readout.weight.dtype)
+        lengths = check_lengths(lengths, B, T)
+        if s0 is not None:
+            check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
+        if self.embedding is not None:
+            if ops.unwatched():
+                check_symbol_range(x, self.n, lengths)
+            if lengths is not None:  # padding may hold any number
+                x = x.where(real_steps(T, lengths, x.device), 0)
+            x = self.embedding(x.long())
+        elif not is_symbols(x) and ops.unwatched():
+            check_finite(x, lengths)
+        states, final = self.rnn(x, s0, lengths)
+        if self.task in OF_ROWS:
+            return self.readout(final[-self.directions :].transpose(0, 1).flatten(1)), final, lengths
+        z = self.readout(states.transpose(0, 1))  # time first, as the states lie in memory
+        return z.transpose(0, 1), final, lengths

@@ -1,0 +1,145 @@
+"""A loss or gradient that is not finite: noticed, told, kept in a black box, and survived."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import throughtime as tt
+from throughtime.learning import Checkpoints, NonFiniteError
+
+
+def network(**options) -> tt.ElmanNetwork:
+    torch.manual_seed(1)
+    return tt.ElmanNetwork(3, 6, 4, "relu", dtype=torch.float64, **options)
+
+
+def data(bad_row: int | None = 4, bad_step: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nine sequences; one step is so large (but finite) that the sums it takes part in are not."""
+    torch.manual_seed(2)
+    x, y = torch.randn(9, 8, 3, dtype=torch.float64), torch.randint(4, (9, 8))
+    if bad_row is not None:
+        x[bad_row, bad_step] = 1.7e308
+    return x, y
+
+
+def overflowing(net: tt.ElmanNetwork) -> tt.ElmanNetwork:
+    with torch.no_grad():
+        net.U.fill_(2.0)
+    return net
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+def test_no_engine_hides_what_is_not_finite(nonlinearity: str, bad: float, engine: str) -> None:
+    """Loss and gradients are finite where the reference's are (σ(∞) is), for every parameter that goes bad; NaN never is."""
+    x, y = data(None)
+    for name in "UWbVc":
+        found = []
+        for name_of_engine in ("reference", engine):
+            torch.manual_seed(1)
+            net = tt.ElmanNetwork(3, 17, 4, nonlinearity, dtype=torch.float64)
+            with torch.no_grad():
+                getattr(net, name).view(-1)[0] = bad
+            with tt.engine(name_of_engine):
+                loss = net.loss(x, y)
+                loss.backward()
+            found.append([loss.isfinite().item(), *(p.grad.isfinite().all().item() for p in net.parameters())])
+        assert found[0] == found[1], name
+        assert math.isinf(bad) or not all(found[0])
+
+
+def test_the_report_says_where_it_began(tmp_path: Path, engine: str) -> None:
+    net, told = overflowing(network()), []
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    checkpoint = Checkpoints(tmp_path, "1h")
+    with pytest.raises(NonFiniteError) as caught:
+        tt.fit(net, data(), batch_size=9, lr=1e-3, checkpoint=checkpoint, watch=lambda m, row: told.append(row))
+    report = caught.value.report
+    assert (report.epoch, report.update, report.updates) == (1, 1, 1)
+    assert not math.isfinite(report.loss) or not math.isfinite(report.gradient_norm)
+    assert report.state is not None
+    assert report.state.t == 5
+    assert "W" in report.parameters
+    assert not told
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    kept = json.loads((tmp_path / "nonfinite/report.json").read_text())
+    assert kept["state"] == {"row": report.state.row, "t": 5}
+    assert "the state left the finite range first at step t=5 of row" in str(caught.value)
+    batch = load_file(tmp_path / "nonfinite/batch.safetensors")
+    assert batch["x"][report.state.row, 5].max() == 1.7e308
+    weights = load_file(tmp_path / "nonfinite/model.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in weights.items())
+    assert json.loads((tmp_path / "nonfinite/model.json").read_text())["class"] == "ElmanNetwork"
+
+
+def test_delta_may_overflow_where_no_state_does() -> None:
+    """σ' = 1 and W = 1e200: δ grows backward beyond all bounds, while the states are zero."""
+    net = tt.ElmanNetwork(3, 6, 4, "identity", dtype=torch.float64)
+    with torch.no_grad():
+        net.W.fill_(1e200)
+        net.U.zero_()
+        net.b.zero_()
+    x, y = data(None)
+    with pytest.raises(
+        NonFiniteError, match=r"δ left the finite range first at step t=\d of row \d, going backward"
+    ) as caught:
+        tt.fit(net, (x, y), batch_size=9)
+    assert caught.value.report.state is None
+    assert caught.value.report.delta is not None
+    assert caught.value.report.delta.t == 5  # δ_7 ~ 1, δ_6 ~ 1e200, δ_5 ~ 1e400
+
+
+def test_the_norms_before_are_told() -> None:
+    net = overflowing(network())
+    with pytest.raises(NonFiniteError, match="gradient norms before it: ") as caught:
+        tt.fit(net, data(8), batch_size=1, lr=1e-6, seed=3)
+    assert 1 <= len(caught.value.report.norms) <= 10
+    assert len(caught.value.report.norms) == min(caught.value.report.update - 1, 10)
+
+
+@pytest.mark.parametrize("truncate", [None, 2])
+def test_skip_leaves_out_that_batch_alone(truncate: int | None, tmp_path: Path, engine: str) -> None:
+    net = overflowing(network())
+    history = tt.fit(
+        net,
+        data(),
+        batch_size=3,
+        truncate=truncate,
+        epochs=2,
+        lr=1e-6,
+        on_nonfinite="skip",
+        checkpoint=Checkpoints(tmp_path),
+    )
+    assert history["skipped"] == [1, 1]
+    assert all(math.isfinite(value) for row in history.rows for value in row.values())
+    assert all(p.isfinite().all() for p in net.parameters())
+    assert (tmp_path / "nonfinite/report.json").is_file()
+
+
+def test_skip_stops_where_nothing_is_left() -> None:
+    net = network()
+    with torch.no_grad():
+        net.c[0] = math.nan
+    with pytest.raises(
+        NonFiniteError, match=r"^epoch 1, update 3 of 3: expected a finite loss and gradient, found loss nan"
+    ):
+        tt.fit(net, data(None), batch_size=3, on_nonfinite="skip")
+
+
+def test_a_stopped_training_can_go_on_without_the_batch(tmp_path: Path) -> None:
+    """Resumed with "skip", it ends as if it had skipped from the beginning."""
+    nets = [overflowing(network()), overflowing(network()), overflowing(network())]
+    expected = tt.fit(nets[0], data(), batch_size=3, truncate=3, epochs=2, lr=1e-6, on_nonfinite="skip")
+    options = {"batch_size": 3, "truncate": 3, "epochs": 2, "lr": 1e-6}
+    with pytest.raises(NonFiniteError):
+        tt.fit(nets[1], data(), checkpoint=Checkpoints(tmp_path), **options)
+    resumed = Checkpoints(tmp_path, resume=True)
+    history = tt.fit(nets[2], data(), checkpoint=resumed, on_nonfinite="skip", **options)
+    assert history["train_loss"] == expected["train_loss"]
+    assert all(torch.equal(a, b) for a, b in zip(nets[2].parameters(), nets[0].parameters(), strict=True))
