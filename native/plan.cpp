@@ -9,6 +9,8 @@ namespace {
 
 constexpr Index block_rows = 64;          // enough to reuse the weights, few enough for several steps in a chunk
 constexpr Index chunk_rows = 256;         // rows whose states and deltas stay in the cache until they are contracted
+constexpr Index task_rows = 8;            // below this a register tile is not full
+constexpr Index cached_work = 300'000;    // multiply-adds per row and step, hence weights, up to which the latter stay cached
 constexpr Index work_per_thread = 2'000'000;  // multiply-adds (some 20 microseconds) below which a second thread does not pay
 
 /// Cuts the sorted rows first .. last - 1 into blocks of nearly equal size and appends them.
@@ -52,6 +54,13 @@ void fill_tables(Block& block, Index* table) {
     block.count = count;
     block.start = start;
     block.chunk = chunk;
+}
+
+/// Two tasks for each thread, so that one which is held up leaves work to the others; but one where tasks would have few rows,
+/// or where the weights do not stay in a core's own cache and must serve many rows each time they are fetched.
+Index number_of_tasks(Index threads, Index B, Index work_per_row) {
+    const bool finer = threads > 1 && B >= 2 * threads * task_rows && work_per_row <= cached_work;
+    return finer ? 2 * threads : threads;
 }
 
 }  // namespace
@@ -115,8 +124,8 @@ Plan::Plan(Index T, Index B, const std::int64_t* lengths, bool reverse, int thre
     : storage_(new Storage) {
     const Index total = storage_->sort_rows(T, B, lengths);
     const Index worth = 1 + total * work_per_row / work_per_thread;
-    count = std::min<Index>({threads, worth, B});
-    this->threads = static_cast<int>(count);
+    this->threads = static_cast<int>(std::min<Index>({threads, worth, B}));
+    count = number_of_tasks(this->threads, B, work_per_row);
     storage_->cut(count, total, reverse);
     storage_->fill();
     tasks = storage_->tasks.data();

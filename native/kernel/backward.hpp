@@ -56,7 +56,7 @@ void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
     if (wanted.sums.dW)
         accumulate(d, d, rows, delta, stride, in_place(previous_states(chunk, d, before, states, arrays.previous), stride),
-                   wanted.sums.dW, stride);
+                   wanted.sums.dW, wanted.sums.stride);
     if (wanted.sums.db) add_column_sums(rows, d, delta, wanted.sums.db);
     if (wanted.sums.dU && net.symbols) {
         add_by_symbol(chunk, net.symbols, d, delta, arrays.head, arrays.next, wanted.sums.dU);
@@ -76,12 +76,12 @@ struct AllSums {
     Sums<S>* of_task;  // [tasks]
     double* losses;    // [tasks]
 
-    void lay_out(Arena& arena, const Recurrence<S>& net, Index k, Index tasks, bool dU, bool dW, bool db) {
+    void lay_out(Arena& arena, const Recurrence<S>& net, Index k, Index tasks, const Sums<S>& out) {
         of_task = arena.take<Sums<S>>(tasks);
         losses = arena.take<double>(tasks);
         for (Index q = 0; q < tasks; ++q) {
             Sums<S> sums;
-            sums.lay_out(arena, net.n, net.d, k, dU, dW, db);
+            sums.lay_out(arena, net.n, net.d, k, out, tasks == 1);
             if (of_task) of_task[q] = sums;
         }
     }

@@ -15,27 +15,31 @@ namespace throughtime::THROUGHTIME_ISA {
 template <class S>
 struct Sums {
     S* dU;  // [n, row_stride(d)]: transposed
-    S* dW;  // [d, row_stride(d)]
+    S* dW;  // [d, stride]
     S* db;  // [row_stride(d)]
-    S* dV;  // [k, row_stride(d)]
+    S* dV;  // [k, stride]
     S* dc;  // [row_stride(k)]
+    Index stride;
 
-    /// k is 0 where there is no output layer.
-    void lay_out(Arena& arena, Index n, Index d, Index k, bool wants_dU, bool wants_dW, bool wants_db) {
+    /// `out`: the caller's arrays, null where not wanted. Where they can take whole vectors and there is but one task
+    /// (`alone`), dW and dV are summed right there.
+    void lay_out(Arena& arena, Index n, Index d, Index k, const Sums& out, bool alone) {
+        const bool there = alone && d % lanes<S> == 0;
         const auto part = [&](bool wanted, Index count) { return wanted ? arena.take<S>(count) : nullptr; };
-        dU = part(wants_dU, n * row_stride<S>(d));
-        dW = part(wants_dW, d * row_stride<S>(d));
-        db = part(wants_db, row_stride<S>(d));
-        dV = part(k > 0, k * row_stride<S>(d));
-        dc = part(k > 0, row_stride<S>(k));
+        stride = there ? d : row_stride<S>(d);
+        dU = part(out.dU, n * row_stride<S>(d));
+        dW = there ? out.dW : part(out.dW, d * stride);
+        db = part(out.db, row_stride<S>(d));
+        dV = there ? out.dV : part(out.dV, k * stride);
+        dc = part(out.dc, row_stride<S>(k));
     }
 
     /// Sets all sums to zero.
     void start(Index n, Index d, Index k) const {
         if (dU) fill_zero(dU, n * row_stride<S>(d));
-        if (dW) fill_zero(dW, d * row_stride<S>(d));
+        if (dW) fill_zero(dW, d * stride);
         if (db) fill_zero(db, row_stride<S>(d));
-        if (dV) fill_zero(dV, k * row_stride<S>(d));
+        if (dV) fill_zero(dV, k * stride);
         if (dc) fill_zero(dc, row_stride<S>(k));
     }
 };
@@ -86,10 +90,10 @@ const S* previous_states(const Chunk& chunk, Index d, const S* before, const S* 
     return buffer;
 }
 
-/// Adds the sums of all tasks, in their order, into the caller's arrays. `sums` [tasks].
+/// Adds one part of the sums of all tasks, in their order, into the caller's array. `sums` [tasks].
 template <class S>
-void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, S* Sums<S>::*part, S* out) {
-    const Index stride = row_stride<S>(columns);
+void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Index stride, S* Sums<S>::*part, S* out) {
+    if (!out || sums[0].*part == out) return;
     for (Index i = 0; i < rows; ++i)
         for (Index j = 0; j < columns; ++j) {
             S sum = (sums[0].*part)[i * stride + j];
@@ -98,19 +102,33 @@ void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, S* S
         }
 }
 
-/// The same for dU, whose sums are transposed; in squares that fit in the cache.
+/// The same for dU, whose sums are transposed; square by square.
 template <class S>
 void add_tasks_transposed(const Sums<S>* sums, Index tasks, Index n, Index d, S* out) {
-    constexpr Index side = 16;
     const Index stride = row_stride<S>(d);
-    for (Index i0 = 0; i0 < d; i0 += side)
-        for (Index j0 = 0; j0 < n; j0 += side)
-            for (Index i = i0; i < smaller(d, i0 + side); ++i)
-                for (Index j = j0; j < smaller(n, j0 + side); ++j) {
-                    S sum = sums[0].dU[j * stride + i];
-                    for (Index q = 1; q < tasks; ++q) sum += sums[q].dU[j * stride + i];
-                    out[i * n + j] = sum;
-                }
+    for (Index i0 = 0; i0 < d; i0 += lanes<S>)
+        for (Index j0 = 0; j0 < n; j0 += lanes<S>) {
+            const Index rows = smaller(lanes<S>, d - i0), columns = smaller(lanes<S>, n - j0);
+            Vector<S> square[lanes<S>] = {};
+            for (Index j = 0; j < columns; ++j)
+                for (Index q = 0; q < tasks; ++q) square[j] += load(sums[q].dU + (j0 + j) * stride + i0);
+            transpose<S>(square);
+            for (Index i = 0; i < rows; ++i) {
+                S row[lanes<S>];
+                store(row, square[i]);
+                copy_row(out + (i0 + i) * n + j0, row, columns);
+            }
+        }
+}
+
+/// All parts of the sums of all tasks into the caller's arrays.
+template <class S>
+void add_all_tasks(const Sums<S>* sums, Index tasks, Index n, Index d, Index k, const Sums<S>& out) {
+    if (out.dU) add_tasks_transposed(sums, tasks, n, d, out.dU);
+    add_tasks(sums, tasks, d, d, sums[0].stride, &Sums<S>::dW, out.dW);
+    add_tasks(sums, tasks, 1, d, Index{0}, &Sums<S>::db, out.db);
+    add_tasks(sums, tasks, k, d, sums[0].stride, &Sums<S>::dV, out.dV);
+    add_tasks(sums, tasks, 1, k, Index{0}, &Sums<S>::dc, out.dc);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

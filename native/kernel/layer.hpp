@@ -88,7 +88,8 @@ void backward(const BackwardCall<S>& call) {
     const WeightUse use{.forward = false, .backward = true, .inputs = static_cast<bool>(call.dx), .output = false, .upstream = false};
     Workspace<Weights<S>> weights(net, use, Index{0});
     weights.parts.pack(net, use, nullptr, nullptr);
-    const Workspace<AllSums<S>> sums(net, Index{0}, plan.count, call.dU != nullptr, call.dW != nullptr, call.db != nullptr);
+    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = nullptr, .dc = nullptr, .stride = net.d};
+    const Workspace<AllSums<S>> sums(net, Index{0}, plan.count, out);
     parallel_for(plan.threads, plan.count, [&](Index q) {
         const Task& task = plan.tasks[q];
         const Sums<S>& own = sums.parts.of_task[q];
@@ -98,9 +99,7 @@ void backward(const BackwardCall<S>& call) {
         for (const Block* block = task.begin; block != task.end; ++block)
             backward_block(*block, call, weights.parts, arrays.parts, own);
     });
-    if (call.dU) add_tasks_transposed(sums.parts.of_task, plan.count, net.n, net.d, call.dU);
-    if (call.dW) add_tasks(sums.parts.of_task, plan.count, net.d, net.d, &Sums<S>::dW, call.dW);
-    if (call.db) add_tasks(sums.parts.of_task, plan.count, 1, net.d, &Sums<S>::db, call.db);
+    add_all_tasks(sums.parts.of_task, plan.count, net.n, net.d, Index{0}, out);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

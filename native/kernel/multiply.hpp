@@ -32,18 +32,39 @@ Panels<S> pack_rows(const S* b, Index K, Index N, S* out) {
     return {out, width, K * width};
 }
 
-/// Packs the transpose of b[j * K + k] (N x K), read in blocks of a cache line, into `out` [packed_size].
+/// The square at b[j * K + k], j < rows and k < columns, transposed: square[k] holds the column k; zero beyond.
 template <class S>
-Panels<S> pack_transposed(const S* b, Index K, Index N, S* out) {
-    constexpr Index width = 2 * lanes<S>, line = 64 / sizeof(S);
-    for (Index j = 0; j < N; j += width) {
-        S* panel = out + j * K;
-        for (Index k0 = 0; k0 < K; k0 += line) {
-            const Index k1 = smaller(K, k0 + line);
-            for (Index q = 0; q < width; ++q)
-                for (Index k = k0; k < k1; ++k) panel[k * width + q] = j + q < N ? b[(j + q) * K + k] : S(0);
+THROUGHTIME_INLINE void load_transposed(const S* b, Index K, Index rows, Index columns, Vector<S> (&square)[lanes<S>]) {
+    if (rows >= lanes<S> && columns >= lanes<S>) {
+        THROUGHTIME_UNROLL
+        for (Index j = 0; j < lanes<S>; ++j) square[j] = load(b + j * K);
+    } else {
+        for (Index j = 0; j < lanes<S>; ++j) {
+            S part[lanes<S>] = {};
+            if (j < rows) std::memcpy(part, b + j * K, static_cast<std::size_t>(smaller(columns, lanes<S>)) * sizeof(S));
+            square[j] = load<S>(part);
         }
     }
+    transpose<S>(square);
+}
+
+/// Packs the transpose of b[j * K + k] (N x K) into `out` [packed_size]; columns beyond N are zero.
+template <class S>
+Panels<S> pack_transposed(const S* b, Index K, Index N, S* out) {
+    constexpr Index width = 2 * lanes<S>;
+    for (Index j = 0; j < N; j += width)
+        for (Index k = 0; k < K; k += lanes<S>)
+            for (Index half = 0; half < width; half += lanes<S>) {
+                Vector<S> square[lanes<S>];
+                load_transposed(b + (j + half) * K + k, K, N - j - half, K - k, square);
+                S* to = out + j * K + k * width + half;
+                if (K - k >= lanes<S>) {
+                    THROUGHTIME_UNROLL
+                    for (Index i = 0; i < lanes<S>; ++i) store(to + i * width, square[i]);
+                } else {
+                    for (Index i = 0; i < K - k; ++i) store(to + i * width, square[i]);
+                }
+            }
     return {out, width, K * width};
 }
 
@@ -94,16 +115,64 @@ struct Matrix {
 };
 
 /// C = init + A B over M rows. `init` may have stride 0 (one row for all), or be C itself. N is padded to whole vectors.
+/// Where the rows of B lie far apart, a few are used at a time: memory is then read in order, and the sums keep theirs.
 template <class S>
 THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, const S* init, Index ldi,
                                  S* c, Index ldc) {
-    product<S, Left::rows>(M, padded<S>(N), {K, a, lda, b, init, ldi, c, ldc});
+    const Index slice = b.step > 2 * lanes<S> ? 16 : K;
+    for (Index k = 0; k < K; k += slice) {
+        product<S, Left::rows>(M, padded<S>(N), {smaller(slice, K - k), a + k, lda, b, init, ldi, c, ldc});
+        b.data += slice * b.step;
+        init = c;
+        ldi = ldc;
+    }
 }
 
-/// C [M, N] += Aᵀ B over K rows of A [K, M] and B [K, N].
+/// A weight matrix [N, K] as it acts on rows of K numbers: packed, or as it lies where packing would not pay.
+template <class S>
+struct Weight {
+    Panels<S> packed{};
+    const S* plain = nullptr;
+};
+
+/// One row of C = init + A Wᵀ with W [N, K] as it lies: squares of it are transposed on the way, so that the sums run over
+/// k = 0, 1, 2, ... as in the tiles.
+template <class S>
+void multiply_row(Index N, Index K, const S* a, const S* W, const S* init, S* c) {
+    for (Index j = 0; j < N; j += lanes<S>) {
+        Vector<S> sum = load(init + j);
+        for (Index k = 0; k < K; k += lanes<S>) {
+            Vector<S> square[lanes<S>];
+            load_transposed(W + j * K + k, K, N - j, K - k, square);
+            if (K - k >= lanes<S>) {
+                THROUGHTIME_UNROLL
+                for (Index i = 0; i < lanes<S>; ++i) sum += a[k + i] * square[i];
+            } else {
+                for (Index i = 0; i < K - k; ++i) sum += a[k + i] * square[i];
+            }
+        }
+        store(c + j, sum);
+    }
+}
+
+/// C = init + A Wᵀ over M rows.
+template <class S>
+THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index lda, const Weight<S>& weight, const S* init,
+                                 Index ldi, S* c, Index ldc) {
+    if (!weight.plain) return multiply(M, N, K, a, lda, weight.packed, init, ldi, c, ldc);
+    for (Index i = 0; i < M; ++i) multiply_row(N, K, a + i * lda, weight.plain, init + i * ldi, c + i * ldc);
+}
+
+/// C [M, N] += Aᵀ B over K rows of A [K, M] and B [K, N]. Where B is small enough to stay in the L1 cache, C is walked row by
+/// row, as it lies in memory; else column by column, so that each panel of B is fetched once.
 template <class S>
 THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, S* c, Index ldc) {
-    product<S, Left::columns>(M, padded<S>(N), {K, a, lda, b, c, ldc, c, ldc});
+    constexpr Index small = 16384 / sizeof(S);
+    const Index strip = K * N <= small ? tile_rows : M;
+    for (Index i = 0; i < M; i += strip) {
+        S* const rows = c + i * ldc;
+        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {K, a + i, lda, b, rows, ldc, rows, ldc});
+    }
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

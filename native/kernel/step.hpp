@@ -49,7 +49,7 @@ void step_back(const Block& block, const StepCall<S>& call, const Weights<S>& we
         const S* before = arrays.states + block.start[chunk.first - 1] * stride;
         const S* states = arrays.states + block.start[chunk.first] * stride;
         arrays.losses[i] = make_errors(chunk, call, weights, scale, states, arrays.errors);
-        accumulate(k, d, rows, arrays.errors, error_stride, in_place(states, stride), sums.dV, stride);
+        accumulate(k, d, rows, arrays.errors, error_stride, in_place(states, stride), sums.dV, sums.stride);
         add_column_sums(rows, k, arrays.errors, sums.dc);
         arrays.back.advance(chunk, d);
         multiply(rows, d, k, arrays.errors, error_stride, weights.from_output, weights.zeros, 0, arrays.back.delta, stride);
@@ -103,7 +103,8 @@ void learning_step(const StepCall<S>& call) {
     const WeightUse use{.forward = true, .backward = learn, .inputs = static_cast<bool>(call.dx), .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);
-    const Workspace<AllSums<S>> sums(net, learn ? call.k : 0, plan.count, learn, learn, learn);
+    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = call.dV, .dc = call.dc, .stride = net.d};
+    const Workspace<AllSums<S>> sums(net, call.k, plan.count, out);
     const Sums<S>* const of_task = sums.parts.of_task;
     const double total = divisor(call);
     parallel_for(plan.threads, plan.count, [&](Index q) {
@@ -112,12 +113,7 @@ void learning_step(const StepCall<S>& call) {
     *call.loss = 0;
     for (Index q = 0; q < plan.count; ++q) *call.loss += sums.parts.losses[q];
     *call.loss /= total;
-    if (!learn) return;
-    add_tasks_transposed(of_task, plan.count, net.n, net.d, call.dU);
-    add_tasks(of_task, plan.count, net.d, net.d, &Sums<S>::dW, call.dW);
-    add_tasks(of_task, plan.count, 1, net.d, &Sums<S>::db, call.db);
-    add_tasks(of_task, plan.count, call.k, net.d, &Sums<S>::dV, call.dV);
-    add_tasks(of_task, plan.count, 1, call.k, &Sums<S>::dc, call.dc);
+    if (learn) add_all_tasks(of_task, plan.count, net.n, net.d, call.k, out);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstring>
+#include <utility>
 
 #include "../problem.hpp"
 
@@ -64,6 +65,25 @@ THROUGHTIME_INLINE Vector<S> broadcast(S x) {
 template <class S>
 THROUGHTIME_INLINE Vector<S> largest(Vector<S> a, Vector<S> b) {
     return a > b ? a : b;
+}
+
+template <class S, int Half, int... Lane>
+THROUGHTIME_INLINE void swap_halves(Vector<S>& a, Vector<S>& b, std::integer_sequence<int, Lane...>) {
+    constexpr int L = lanes<S>;
+    const Vector<S> first = __builtin_shufflevector(a, b, (Lane & Half ? L + Lane - Half : Lane)...);
+    b = __builtin_shufflevector(a, b, (Lane & Half ? L + Lane : Lane + Half)...);
+    a = first;
+}
+
+/// Transposes a square of vectors: quadrants are exchanged at every scale.
+template <class S, int Half = lanes<S> / 2>
+THROUGHTIME_INLINE void transpose(Vector<S> (&rows)[lanes<S>]) {
+    if constexpr (Half > 0) {
+        THROUGHTIME_UNROLL
+        for (int i = 0; i < lanes<S>; ++i)
+            if (!(i & Half)) swap_halves<S, Half>(rows[i], rows[i + Half], std::make_integer_sequence<int, lanes<S>>{});
+        transpose<S, Half / 2>(rows);
+    }
 }
 
 /// A number at least as large, and a multiple of `unit`.

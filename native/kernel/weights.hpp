@@ -15,12 +15,16 @@ struct WeightUse {
     bool upstream;   // V as it acts on the errors
 };
 
+/// Rows of a call, all steps together, up to which it does not pay to pack a weight that each of them meets once.
+inline constexpr Index few_transposed = 3;
+inline constexpr Index few_in_place = 32;
+
 /// Products take a right-hand side K x N: the weight of state j on input k, say, is element (k, j) of `input`.
 template <class S>
 struct Weights {
     Index n, d, k;
-    Panels<S> input{};        // Uᵀ [n, d]
-    Panels<S> recurrent{};    // Wᵀ [d, d]
+    Weight<S> input;          // Uᵀ [n, d]
+    Weight<S> recurrent;      // Wᵀ [d, d]
     Panels<S> back{};         // W  [d, d]
     Panels<S> to_inputs{};    // U  [d, n]
     Panels<S> output{};       // Vᵀ [d, k]
@@ -39,9 +43,9 @@ struct Weights {
         zeros = arena.take<S>(padded<S>(larger(n, d)));
         output_bias = arena.take<S>(use.output ? padded<S>(k) : 0);
         table = arena.take<S>(use.forward && symbols ? n * row_stride<S>(d) : 0);
-        input_ = arena.take<S>(use.forward && !symbols ? packed_size<S>(n, d) : 0);
-        recurrent_ = arena.take<S>(use.forward ? packed_size<S>(d, d) : 0);
-        back_ = arena.take<S>(use.backward ? packed_size<S>(d, d) : 0);
+        input_ = arena.take<S>(use.forward && pack_forward(net) && !symbols ? packed_size<S>(n, d) : 0);
+        recurrent_ = arena.take<S>(use.forward && pack_forward(net) ? packed_size<S>(d, d) : 0);
+        back_ = arena.take<S>(use.backward && pack_back(net) ? packed_size<S>(d, d) : 0);
         to_inputs_ = arena.take<S>(use.inputs ? packed_size<S>(d, n) : 0);
         output_ = arena.take<S>(use.output ? packed_size<S>(d, k) : 0);
         from_output_ = arena.take<S>(use.upstream ? packed_size<S>(k, d) : 0);
@@ -53,9 +57,9 @@ struct Weights {
         fill_zero(bias, padded<S>(d));
         if (net.b) copy_row(bias, net.b, d);
         if (use.forward && net.symbols) fill_table(net.U);
-        else if (use.forward) input = pack_transposed(net.U, n, d, input_);
-        if (use.forward) recurrent = pack_transposed(net.W, d, d, recurrent_);
-        if (use.backward) back = pack_rows(net.W, d, d, back_);
+        else if (use.forward) input = weight(net, net.U, n, input_);
+        if (use.forward) recurrent = weight(net, net.W, d, recurrent_);
+        if (use.backward) back = pack_back(net) ? pack_rows(net.W, d, d, back_) : in_place(net.W, d);
         if (use.inputs) to_inputs = pack_rows(net.U, d, n, to_inputs_);
         if (use.output) {
             output = pack_transposed(V, d, k, output_);
@@ -66,6 +70,15 @@ struct Weights {
     }
 
   private:
+    static bool pack_forward(const Recurrence<S>& net) { return net.T * net.B > few_transposed; }
+    static bool pack_back(const Recurrence<S>& net) { return net.T * net.B > few_in_place || net.d % lanes<S> != 0; }
+
+    /// W [d, K] for the way forward.
+    Weight<S> weight(const Recurrence<S>& net, const S* W, Index K, S* memory) const {
+        if (!pack_forward(net)) return {{}, W};
+        return {pack_transposed(W, K, d, memory), nullptr};
+    }
+
     void fill_table(const S* U) {
         constexpr Index span = 64 / sizeof(S);  // symbols at a time: a cache line of U
         const Index stride = row_stride<S>(d);

@@ -168,7 +168,7 @@ def run_step(p: Problem, gradients: bool = True) -> dict[str, Tensor | None]:
 
 def assert_close(found: dict[str, Tensor | None], expected: dict[str, Expected | None], dtype: torch.dtype) -> None:
     """Every tensor by name, up to a few roundings of its largest number and a part of one of the terms of its sums."""
-    unit = 3e-6 if dtype is torch.float32 else 1e-14
+    unit = 3e-6 if dtype is torch.float32 else 3e-14
     for name, want in expected.items():
         got = found[name]
         if want is None:

@@ -22,6 +22,17 @@ def test_states_do_not_depend_on_batch_mates(isa, d, symbols):
         assert torch.equal(last[0], final[row])
 
 
+@pytest.mark.parametrize("d", [17, 64, 100, 256])
+def test_a_single_step_is_the_same_step(isa, d):
+    """A call of a few rows takes another path to the same sums."""
+    p = make(8, 9, 20, d, 3)
+    states, _ = native.forward(p.x, p.U, p.W, p.b, p.s0, *p.tail)
+    before = p.s0[4:5]
+    for t in range(8):
+        step, before = native.forward(p.x[t : t + 1, 4:5], p.U, p.W, p.b, before, *p.tail)
+        assert torch.equal(step[0, 0], states[t, 4])
+
+
 @pytest.mark.parametrize("d", [17, 100])
 def test_a_symbol_is_a_one_hot_vector(isa, d):
     p = make(12, 5, 7, d, 3, symbols=True)

@@ -38,6 +38,14 @@ def test_numbers_of_rows(isa, B):
     check_all(make(4, B, 5, 20, 3, ragged=True, seed=B))
 
 
+@pytest.mark.parametrize("d", [17, 64, 100, 256])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (3, 1), (1, 3), (2, 2), (1, 7), (2, 20)])
+def test_few_rows(isa, T, B, d):
+    """Calls too small to pay for packing the weights."""
+    for symbols, n in [(False, 5), (False, 32), (True, 5)]:
+        check_all(make(T, B, n, d, 3, symbols=symbols))
+
+
 def test_without_what_is_optional(isa):
     for ragged in (False, True):
         check_all(make(7, 5, 3, 17, 4, ragged=ragged, bias=False, s0=False, upstream=False))
