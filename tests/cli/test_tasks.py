@@ -106,7 +106,9 @@ def test_digits_are_images_of_eight_rows(command):
 
 def test_a_language_model_goes_on(command, refused):
     Path("text.txt").write_text("abc" * 400)
-    assert command("train", "text.txt", "--epochs", 8, "--lr", 0.05, "--truncate", 20, *SMALL).status == 0
+    status, out, _ = command("train", "text.txt", "--epochs", 8, "--lr", 0.05, "--truncate", 20, *SMALL)
+    assert status == 0
+    assert "written by the model after 'abcabc" in out
     stored = json.loads(Path("run/metrics.json").read_text())["test"]
     assert stored["bits_per_symbol"] == pytest.approx(stored["loss"] / math.log(2))
     assert stored["perplexity"] == pytest.approx(math.exp(stored["loss"]))

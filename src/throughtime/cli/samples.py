@@ -7,21 +7,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from throughtime.cli import highlight
+from throughtime.learning.generation import generate
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences
     from throughtime.learning.run import Run
 
-LINES = 14
+LINES, LONGEST, WRITTEN = 14, 60, 200
+"""Lines that are shown with their labels; characters that a language model goes on from, and writes."""
 
 
 def show_sample(run: Run, part: Sequences) -> None:
-    """Print some lines of a text of `part` with the labels that `run` predicts; nothing where its sequences are not texts."""
-    if part.texts is None or part.y is None or run.encoding.task != "tag":
+    """Print what `run` makes of a text of `part`; nothing where its sequences are not texts.
+
+    A model that labels characters shows some lines with its labels, a language model goes on from the first line.
+    """
+    if part.texts is None:
         return
     row = int(np.argmin(part.lengths))
+    if run.encoding.task == "tag":
+        _show_labels(run, part, row)
+    elif run.encoding.task == "lm":
+        first = part.texts[row].strip().split("\n", 1)[0][:LONGEST]
+        print(f"\nwritten by the model after {first!r}:")
+        print(generate(run.model, run.encoding, first, WRITTEN, temperature=0.7))
+
+
+def _show_labels(run: Run, part: Sequences, row: int) -> None:
+    assert part.texts is not None
     text, truth = part.texts[row], part.targets[row]
-    if len(text) != len(truth):
+    if len(text) != len(truth) or not text:
         return
     begin, end = _liveliest(text, truth)
     names = run.encoding.labels
