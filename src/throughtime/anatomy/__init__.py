@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from throughtime.anatomy.paths import Anatomy, anatomy
+from throughtime.anatomy.gradient import Anatomy, anatomy
 from throughtime.anatomy.watch import Watch
 
 __all__ = ["Anatomy", "Watch", "anatomy"]

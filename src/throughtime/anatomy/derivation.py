@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from throughtime.anatomy.paths import Anatomy
+    from throughtime.anatomy.gradient import Anatomy
 
 NEAREST, LARGEST = 6, 6
 """Paths written out: the nearest to the loss, and the largest of the others."""

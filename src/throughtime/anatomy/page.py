@@ -24,7 +24,7 @@ from throughtime.anatomy.plots import SIGNED, SIZES
 from throughtime.data.files import write_atomically
 
 if TYPE_CHECKING:
-    from throughtime.anatomy.paths import Anatomy
+    from throughtime.anatomy.gradient import Anatomy
 
 MANTISSA = 13
 LONGEST = 1000
@@ -69,7 +69,7 @@ def write_page(
         "title": html.escape(title),
         "verdict": html.escape(a.verdict),
         "style": _part("page.css"),
-        "script": _part("page.js"),
+        "script": "\n".join(map(_part, ("page.js", "page_loss.js", "page_curves.js"))),
         "data": json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
     }
     pieces = re.split(

@@ -16,27 +16,20 @@ Sources: Werbos (1990) for the sum; Bengio et al. (1994) and Pascanu et al. (201
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from throughtime import contraction, ops
-from throughtime.anatomy import measures
-from throughtime.anatomy.network import Recurrence, Unrolled, unroll
-
-if TYPE_CHECKING:
-    from throughtime.anatomy.derivation import Derivation
+from throughtime import contraction
+from throughtime.anatomy.network import Recurrence, Unrolled
 
 RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-10}
 """The greatest relative distance allowed between the sum of all paths and the gradient of training."""
 
 BLOCK_BYTES = 1 << 24
 BLOCK_LOSSES = 64
-EXPONENTS = 16
 
 
 @dataclass(frozen=True)
@@ -98,236 +91,7 @@ class Truncation:
     """[T] ⟨G_τ, G⟩ / (‖G_τ‖ ‖G‖)."""
 
 
-def anatomy(
-    net: Any,
-    x: Tensor,
-    y: Tensor,
-    lengths: Any = None,
-    reduction: str = "sequence",
-    *,
-    s0: Tensor | None = None,
-    layer: int = -1,
-    direction: int = 0,
-    readout: nn.Linear | None = None,
-) -> Anatomy:
-    """Take the gradient of `net`'s loss on a batch apart, path by path.
-
-    Args:
-        net: an `ElmanNetwork`; a `SequenceModel`; or a `tt.nn.RNN`, with its `readout`.
-        x: [B, T, n], or integer symbols [B, T] (whatever `batch_first` of the RNN says).
-        y: [B, T] labels; a step labelled −100 has no loss and no paths. For a SequenceModel that classifies, labels [B]: the
-            loss counts as that of the last step walked. For one that forecasts, values [B, T, k].
-        lengths: [B], or None.
-        reduction: "sequence" or "token", as in training.
-        s0: the state the sequences start from, [B, d] ([layers · directions, B, d] for a stack); None: the network's own.
-        layer, direction: which recurrence of a stack to look into; 0 is the lowest layer, −1 the top one; direction 1 walks
-            backward.
-        readout: V and c for a bare `tt.nn.RNN`.
-
-    Raises:
-        TypeError, ValueError: an argument is wrong; the message names it.
-        ArithmeticError: the paths do not sum to the gradient of training within rounding, or it is not finite.
-    """
-    return Anatomy(unroll(net, x, y, lengths, s0, reduction, layer, direction, readout))
-
-
-class Anatomy:
-    """Every gradient path of one recurrence on one batch; made by `anatomy`.
-
-    Steps t and k are counted from 1 in methods, instances from 0. Arrays that belong to an instance ([T], [T, T]) have a
-    leading axis B where the batch has more than one; by_lag, by_loss, by_step, truncation and Lyapunov exponents are over the
-    whole batch. Everything carries the loss's normaliser, so that paths sum to the gradient of training; `losses` alone are
-    plain. `norms`, `shares`, `by_lag`, `by_loss`, `by_step`, `total` and `residual` are those of W.
-
-    Attributes:
-        W, U, b: `Paths` to the parameters of the recurrence.
-        V, c: `Steps` to those of the readout.
-        losses: [T] L_t in nats (or squared units); NaN in padding, 0 where the label is −100.
-        truncation: `Truncation` of the gradient by W.
-    """
-
-    def __init__(self, unrolled: Unrolled) -> None:
-        recurrence = unrolled.chosen
-        if recurrence.W.dtype not in RESIDUAL:
-            raise TypeError(f"net: expected float32 or float64 parameters, found {recurrence.W.dtype}")
-        for name, gradient in unrolled.gradient.items():
-            if not bool(torch.isfinite(gradient).all()):
-                raise ArithmeticError(f"∂L/∂{name} is not finite: there is nothing to take apart")
-        self.unrolled = unrolled
-        self.T, self.B = unrolled.counts.shape
-        self._previous = contraction.previous_states(
-            recurrence.states, recurrence.s0, torch.tensor(unrolled.lengths), recurrence.reverse
-        )
-        self.losses = self._over_instances(unrolled.losses.T.where(self._real(), math.nan))
-        self.W, self.U, self.b, self.truncation = _sweep(unrolled, self._previous)
-        self.V, self.c = _readout_steps(unrolled, self._real())
-
-    def _real(self) -> Tensor:
-        return torch.arange(self.T) < torch.tensor(self.unrolled.lengths).unsqueeze(1)
-
-    def _over_instances(self, array: Tensor) -> Tensor:
-        return array[0] if self.B == 1 else array
-
-    @property
-    def norms(self) -> Tensor:
-        return self.W.norms
-
-    @property
-    def shares(self) -> Tensor:
-        return self.W.shares
-
-    @property
-    def by_lag(self) -> Tensor:
-        return self.W.by_lag
-
-    @property
-    def by_loss(self) -> Tensor:
-        return self.W.by_loss
-
-    @property
-    def by_step(self) -> Tensor:
-        return self.W.by_step
-
-    @property
-    def total(self) -> Tensor:
-        return self.W.total
-
-    @property
-    def residual(self) -> float:
-        """The largest relative distance of the summed paths from the gradient of training, over W, U, b, V and c."""
-        return max(p.residual for p in (self.W, self.U, self.b, self.V, self.c))
-
-    def delta(self, t: int, instance: int = 0) -> Tensor:
-        """δ_{t,k}, the derivative of L_t's part of the loss with respect to a_k, for k = 1..t: [t, d], row k − 1.
-
-        In a direction that walks backward, and below a layer that does, a loss reaches later steps too: then [T_i, d].
-        """
-        self._check_step("t", t, instance)
-        unrolled = self.unrolled
-        found = unrolled.delta(instance, t - 1, t)[:, 0]
-        before = unrolled.span(instance, t - 1, t).start
-        return found if before == 0 else torch.cat([found.new_zeros(before, found.shape[1]), found])
-
-    def path(self, t: int, k: int, instance: int = 0) -> Tensor:
-        """G[t,k] [d, d], the contribution of path (t, k) to ∂L/∂W; zero where L_t does not depend on step k."""
-        self._check_step("t", t, instance)
-        self._check_step("k", k, instance)
-        delta, previous = self.delta(t, instance), self._previous[:, instance]
-        if k > len(delta):
-            return delta.new_zeros(delta.shape[1], delta.shape[1])
-        return contraction.contract(delta[k - 1 : k], previous[k - 1 : k])
-
-    def horizon(self, cosine: float = 0.99) -> int:
-        """The shortest window τ whose truncated gradient has at least this cosine with the full one."""
-        if not 0 < cosine <= 1:
-            raise ValueError(f"cosine: expected a number above 0 and at most 1, found {cosine!r}")
-        enough = self.truncation.cosine >= cosine - 1e-12
-        return int(enough.nonzero()[0]) + 1 if bool(enough.any()) else self.T
-
-    @cached_property
-    def jacobian_norms(self) -> Tensor:
-        """[T, T] ‖∂s_t/∂s_k‖ (spectral) of the chosen recurrence; NaN where s_t does not depend on s_k.
-
-        Exact up to 8 states; beyond, a lower bound with a mean error below 4 %: see `measures.jacobian_norms`.
-        """
-        recurrence, lengths = self.unrolled.chosen, self.unrolled.lengths
-        norms = measures.jacobian_norms(self._slopes, recurrence.W)
-        for i, length in enumerate(lengths):
-            norms[i, length:] = math.nan
-            norms[i, :, length:] = math.nan
-            if recurrence.reverse:
-                norms[i, :length, :length] = norms[i, :length, :length].flip(0, 1)
-        return self._over_instances(norms)
-
-    @cached_property
-    def lyapunov(self) -> Tensor:
-        """The 16 (or d) largest Lyapunov exponents of the driven recurrence, nats per step, largest first."""
-        return measures.lyapunov(self._slopes, self.unrolled.chosen.W, self.unrolled.lengths, EXPONENTS)
-
-    @property
-    def half_life(self) -> float:
-        """Steps after which a small perturbation of the state has halved: ln 2 / −λ₁; infinite where it does not shrink."""
-        largest = float(self.lyapunov[0])
-        return math.log(2) / -largest if largest < 0 else math.inf
-
-    @cached_property
-    def _slopes(self) -> Tensor:
-        r = self.unrolled.chosen
-        return measures.walked_slopes(ops.slopes(r.states, r.nonlinearity), self.unrolled.lengths, r.reverse)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence in plain words on how far the gradient reaches, with the numbers it rests on."""
-        longest, horizon = max(self.unrolled.lengths), self.horizon(0.99)
-        growth, half_life = float(self.lyapunov[0]), self.half_life
-        reach = f"the last {horizon} of {longest} steps give 99 % of its direction"
-        if self.W.total.count_nonzero() == 0:
-            return "The gradient by W is zero: no loss depends on a state before its own step."
-        if growth > 1 / longest:
-            factor = math.exp(min(growth, 50))
-            return (
-                f"The gradient explodes: on its way back it grows {factor:.3g}-fold per step on average "
-                f"(λ₁ = {growth:+.3f}); {reach}."
-            )
-        numbers = f"λ₁ = {growth:+.3f}; {reach}"
-        lasting = (
-            "it keeps its size on its way back" if half_life > 1e4 else f"it halves every {half_life:.3g} steps back"
-        )
-        if half_life < longest / 4:
-            return f"The gradient vanishes: {lasting} ({numbers})."
-        if horizon < longest / 4:
-            return f"The gradient could reach far, but little of it comes from there: {lasting} ({numbers})."
-        return f"The gradient reaches far: {lasting} ({numbers})."
-
-    def derivation(self, t: int, instance: int = 0) -> Derivation:
-        """The chain rule of ∂L_t/∂W written out path by path, with numbers: `.text` and `.latex`."""
-        from throughtime.anatomy.derivation import derive
-
-        self._check_step("t", t, instance)
-        return derive(self, t, instance)
-
-    def arrays(self) -> dict[str, Any]:
-        """Every array by name, as NumPy arrays: what `save` writes."""
-        found: dict[str, Any] = {"losses": self.losses, "lengths": torch.tensor(self.unrolled.lengths)}
-        for name in ("W", "U", "b"):
-            paths: Paths = getattr(self, name)
-            for part in ("norms", "shares", "by_lag", "by_loss", "by_step", "total"):
-                found[f"{name}_{part}"] = getattr(paths, part)
-        for name in ("V", "c"):
-            steps: Steps = getattr(self, name)
-            found |= {f"{name}_{part}": getattr(steps, part) for part in ("norms", "shares", "total")}
-        found |= {"truncation_error": self.truncation.error, "truncation_cosine": self.truncation.cosine}
-        found |= {"jacobian_norms": self.jacobian_norms, "lyapunov": self.lyapunov}
-        found["residual"] = torch.tensor(self.residual, dtype=torch.float64)
-        return {name: array.numpy() for name, array in found.items()}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write every array to a compressed NumPy file (`.npz`)."""
-        import numpy as np
-
-        from throughtime.data.files import write_atomically
-
-        write_atomically(path, lambda file: np.savez_compressed(file, **self.arrays()))
-
-    def to_html(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Write the page: one file that works offline. Options as in `page.write_page`."""
-        from throughtime.anatomy.page import write_page
-
-        write_page(self, path, **options)
-
-    def __repr__(self) -> str:
-        u = self.unrolled
-        return f"Anatomy(T={self.T}, B={self.B}, d={u.chosen.W.shape[0]}, residual={self.residual:.1e}): {self.verdict}"
-
-    def _check_step(self, name: str, step: int, instance: int) -> None:
-        if not 0 <= instance < self.B:
-            raise ValueError(f"instance: expected 0 to {self.B - 1}, found {instance}")
-        length = self.unrolled.lengths[instance]
-        if not 1 <= step <= length:
-            raise ValueError(f"{name}: expected a step from 1 to {length}, found {step}")
-
-
-def _sweep(unrolled: Unrolled, previous: Tensor) -> tuple[Paths, Paths, Paths, Truncation]:
+def sweep(unrolled: Unrolled, previous: Tensor) -> tuple[Paths, Paths, Paths, Truncation]:
     """One backward sweep per block of losses, from which everything about the paths is read."""
     recurrence = unrolled.chosen
     T, B = unrolled.counts.shape
@@ -464,7 +228,7 @@ def _truncation(by_lag: Tensor, gradient: Tensor) -> Truncation:
     return Truncation(torch.stack(error) / size, cosine.clamp(-1, 1))
 
 
-def _readout_steps(unrolled: Unrolled, real: Tensor) -> tuple[Steps, Steps]:
+def readout_steps(unrolled: Unrolled, real: Tensor) -> tuple[Steps, Steps]:
     """The paths to V and c: e_t s_tᵀ and e_t of every step."""
     e, s = unrolled.errors, unrolled.read
     by_V, by_c = unrolled.gradient["V"], unrolled.gradient["c"]

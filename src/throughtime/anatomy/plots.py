@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from throughtime.anatomy.paths import Anatomy
+    from throughtime.anatomy.gradient import Anatomy
 
 SIZES = "#fff6d5 #fbe38e #e6cc5a #c3b369 #a59c74 #8a8678 #666a72 #3b496c #123570 #00224e".split()
 SIGNED = "#7f3b08 #b35806 #e08214 #fdb863 #fee0b6 #f7f7f7 #d8daeb #b2abd2 #8073ac #542788 #2d004b".split()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from throughtime.anatomy.paths import Anatomy, anatomy
+from throughtime.anatomy.gradient import Anatomy, anatomy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.anatomy.paths import Anatomy, anatomy
+from throughtime.anatomy.gradient import Anatomy, anatomy
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences
