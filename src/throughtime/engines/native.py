@@ -13,10 +13,10 @@ on no other row, padding or number of threads. Gradients are summed over chunks 
 in turn, and then over the threads: two calls with the same number of threads give the same bits, another number changes the
 last ones. The loss is summed in double. During a call denormal numbers count as zero.
 
-Memory beyond inputs and outputs, in numbers (rows are padded to whole vectors): once per call the weights in the layouts of their
-products, at most 2 d (n + d + k); at most two sets of gradients per thread, d (n + d + k) each; per thread the rows of a chunk,
-at most 256 (n + 4 d + k), and in learning_step the states of the rows that are walked together, at most 64 (T + 1) d. Up to
-256 MiB of it are kept for the next call; `release_memory` gives them back.
+Memory beyond inputs and outputs, in numbers (rows are padded to whole vectors): once per call the weights in the layouts of
+their products, at most 2 d (n + d + k); at most two sets of gradients per thread, d (n + d + k) each; per thread the rows of a
+chunk, at most 256 (n + 4 d + k), and in learning_step the states of the rows that are walked together, at most 64 (T + 1) d.
+Up to 256 MiB of it are kept for the next call; `release_memory` gives them back.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ def learning_step(
     found: list[Tensor | None] = [None] * 7
     if gradients:
         _, U, W, b, *_ = keep
-        found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]  # the quickest way to a new tensor
+        found = [
+            torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)
+        ]  # the quickest way to a new tensor
         found += [W.new_empty((T, B, n)) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
     dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
@@ -174,7 +176,8 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     step, row = x.stride()[:2]
     arguments = (
         dtype is torch.float64, T, B, n, d, x.data_ptr(), step, row, symbols, U.data_ptr(), W.data_ptr(), _address(b),
-        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity], torch.get_num_threads(),
+        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity],
+        torch.get_num_threads(),
     )  # fmt: skip
     return arguments, (x, U, W, b, s0, lengths)
 
@@ -216,4 +219,6 @@ def _same(t: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _check_shape(name: str, t: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if t.shape != shape or t.dtype is not dtype or not t.is_cpu:
-        raise ValueError(f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}")
+        raise ValueError(
+            f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}"
+        )
