@@ -191,3 +191,21 @@ def test_engine_is_chosen_explicitly() -> None:
         with pytest.raises(ValueError, match="engine"), tt.engine("fast"):
             pass
     assert tt.get_engine() == "auto"
+
+
+def test_threads_are_chosen() -> None:
+    """More threads sum the weights' gradients in another order, so their last bits may differ, and no more."""
+    net = tt.ElmanNetwork(8, 32, 4)
+    x, y = torch.randn(64, 50, 8), torch.randint(4, (64, 50))
+    found = []
+    try:
+        for threads in (1, 2, 3, None):
+            tt.set_num_threads(threads)
+            found.append(tt.bptt(net, x, y)[1].W)
+    finally:
+        tt.set_num_threads(None)
+    assert torch.equal(found[0], found[3])  # the tests run with one thread
+    for W in found:
+        assert_close(W, found[0], 1e-5, "W")
+    with pytest.raises(ValueError, match=r"^threads: expected at least 1, found 0$"):
+        tt.set_num_threads(0)

@@ -11,7 +11,7 @@ from problems import assert_close
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from throughtime import loss, ops
+from throughtime import loss, ops, step
 
 T, B, N, D = 5, 3, 2, 4
 
@@ -123,7 +123,7 @@ def test_derivatives_of_a_loss_whose_inputs_depend_on_one_another(engine: str) -
         (g,) = torch.autograd.grad(value(x @ W[:N, :N]), W, create_graph=True)
         return torch.autograd.grad(g.square().sum(), W)[0]
 
-    found = derivative(lambda x: ops.elman_loss(x, y, U, W, b, W, c, s0)[0])
+    found = derivative(lambda x: step.elman_loss(x, y, U, W, b, W, c, s0)[0])
     expected = derivative(lambda x: loss.cross_entropy(plain(x, U, W, b, s0)[0] @ W.T, y, None, "sequence"))
     assert_close(found, expected, 1e-11, "second derivative by W")
 
@@ -183,8 +183,8 @@ def test_the_loss_compiles_whole(engine: str) -> None:
     x, U, W, b, s0, _ = arguments()
     V, c = torch.randn(3, D, dtype=torch.float64, requires_grad=True), torch.zeros(3, dtype=torch.float64)
     y = torch.randint(3, (T, B))
-    compiled = torch.compile(ops.elman_loss, fullgraph=True, backend="aot_eager")
-    value, expected = compiled(x, y, U, W, b, V, c, s0)[0], ops.elman_loss(x, y, U, W, b, V, c, s0)[0]
+    compiled = torch.compile(step.elman_loss, fullgraph=True, backend="aot_eager")
+    value, expected = compiled(x, y, U, W, b, V, c, s0)[0], step.elman_loss(x, y, U, W, b, V, c, s0)[0]
     assert_close(value, expected, 1e-14, "loss")
     assert_close(
         torch.autograd.grad(value, W)[0], torch.autograd.grad(expected, W)[0], 1e-13, "gradient by W of the loss"

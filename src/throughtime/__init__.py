@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughtime.learning.recipe import fit
     from throughtime.learning.run import load
     from throughtime.model import ElmanNetwork, bptt
-    from throughtime.ops import engine, get_engine, set_engine
+    from throughtime.ops import engine, get_engine, set_engine, set_num_threads
     from throughtime.sequence_model import SequenceModel
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ _HOME = {
     "get_engine": "throughtime.ops",
     "load": "throughtime.learning.run",
     "set_engine": "throughtime.ops",
+    "set_num_threads": "throughtime.ops",
 }
 _MODULES = ("anatomy", "data", "estimators", "export", "nn")
 """Modules that are public by themselves; `anatomy` can be called as well."""
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022 (as a reader meets them)
     "engine",
     "get_engine",
     "set_engine",
+    "set_num_threads",
 ]  # without the estimators, for which scikit-learn has to be installed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime import ops
+from throughtime import ops, step
 from throughtime.contraction import Gradients
 from throughtime.notation import (
     NONLINEARITIES,
@@ -132,7 +132,7 @@ class ElmanNetwork(nn.Module):
             return_state: also return the final states [B, d], cut from the gradient: what truncated BPTT carries on.
         """
         arguments = self._step_arguments(x, y, lengths, s0, reduction)
-        value, final = ops.elman_loss(*arguments)
+        value, final = step.elman_loss(*arguments)
         return (value, final) if return_state else value
 
     def initial_state(self, B: int) -> Tensor:
@@ -210,6 +210,6 @@ def bptt(
     Source: Werbos (1990), "Backpropagation through time: what it does and how to do it".
     """
     arguments = net._step_arguments(x, y, lengths, s0, reduction)
-    loss, _, grads = ops.elman_gradients(*arguments, needs=(not is_symbols(x), True))
+    loss, _, grads = step.elman_gradients(*arguments, needs=(not is_symbols(x), True))
     assert grads is not None
     return loss, grads._replace(x=None if grads.x is None else grads.x.transpose(0, 1))

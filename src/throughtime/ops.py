@@ -4,8 +4,7 @@
     throughtime::recurrence_backward   ∂L/∂states, ∂L/∂final -> ∂L/∂x, ∂L/∂U, ∂L/∂W, ∂L/∂b, ∂L/∂s_0
 
 Both have a schema, shape functions, derivatives and an autocast rule (float32). The derivative of the second is taken through
-the reference engine, so that second and higher derivatives are exact under every engine. `elman_loss` is the fused learning
-step of an Elman network on the same engines: the loss and all gradients in one call.
+the reference engine, so that second and higher derivatives are exact under every engine.
 
 Layout (time first): x [T, B, n] or symbols [T, B]; states, δ [T, B, d]; s0, final [B, d]; lengths int64 [B] or None.
 Public arguments are checked by the callers (see `notation`), not here.
@@ -22,9 +21,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from throughtime import contraction, loss
+from throughtime import contraction
 from throughtime.engines import native, reference
-from throughtime.notation import check_choice
+from throughtime.notation import check_choice, check_positive
 
 # --- the choice of engine ------------------------------------------------------------------------------------------
 
@@ -61,6 +60,14 @@ def engine(name: str) -> Iterator[None]:
         yield
     finally:
         set_engine(before)
+
+
+def set_num_threads(threads: int | None) -> None:
+    """Let the native engine use so many threads; None: as many as PyTorch, `torch.get_num_threads()`, which is the default.
+
+    Raises: TypeError, ValueError: not a whole number of at least 1.
+    """
+    native.num_threads = None if threads is None else check_positive("threads", threads)
 
 
 def _missing() -> str:
@@ -158,12 +165,12 @@ def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
 
 
 def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
-    found = _gradients(_engine(x, W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+    found = gradients(_engine(x, W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
     # A schema has no optional outputs, and the shape functions promise contiguous ones.
     return tuple(W.new_empty(0) if g is None else g.contiguous() for g in found)
 
 
-def _gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
     """(∂x, ∂U, ∂W, ∂b, ∂s_0), None where `needs` says no: δ from the engine, then its contraction."""
     if hasattr(engine, "gradients"):  # native fuses the two, so that δ stays in the cache
         return engine.gradients(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
@@ -255,7 +262,7 @@ class _RecurrenceBackward(torch.autograd.Function):
                 None if t is None else t.view_as(t) if create_graph else t.detach().requires_grad_(i in needed)
                 for i, t in enumerate(inputs)
             ]
-            found = _gradients(reference, *inputs, lengths, *ctx.options)  # type: ignore[call-arg]
+            found = gradients(reference, *inputs, lengths, *ctx.options)  # type: ignore[call-arg]
             pairs = [(g, up) for g, up in zip(found, upstream, strict=True) if g is not None and g.requires_grad]
             by_input = torch.autograd.grad(
                 [g for g, _ in pairs],
@@ -289,115 +296,3 @@ torch.library.register_fake("throughtime::recurrence", _shapes, lib=_library)
 torch.library.register_fake("throughtime::recurrence_backward", _backward_shapes, lib=_library)
 for _device in ("cpu", "cuda"):
     torch.library.register_autocast("throughtime::recurrence", _device, torch.float32, lib=_library)
-
-
-# --- the learning step of an Elman network -------------------------------------------------------------------------
-
-
-def elman_loss(
-    x: Tensor,
-    y: Tensor,
-    U: Tensor,
-    W: Tensor,
-    b: Tensor,
-    V: Tensor,
-    c: Tensor,
-    s0: Tensor | None = None,
-    lengths: Tensor | None = None,
-    nonlinearity: str = "tanh",
-    reduction: str = "sequence",
-) -> tuple[Tensor, Tensor]:
-    """The loss of an Elman network (differentiable scalar) and its final states [B, d] (detached, to be carried on).
-
-    Args:
-        x, U, W, b, s0, lengths, nonlinearity: as in `recurrence`.
-        y: [T, B] int64 labels in 0..k−1; −100 is ignored.
-        V, c: [k, d], [k].
-        reduction: "sequence" or "token" (see `loss`).
-    """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
-        return value, final.detach()
-    return _ElmanLoss.apply(x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction)  # type: ignore[no-any-return]
-
-
-def elman_gradients(
-    x: Tensor,
-    y: Tensor,
-    U: Tensor,
-    W: Tensor,
-    b: Tensor,
-    V: Tensor,
-    c: Tensor,
-    s0: Tensor | None,
-    lengths: Tensor | None,
-    nonlinearity: str,
-    reduction: str,
-    needs: tuple[bool, bool] = (False, False),
-    gradients: bool = True,
-) -> tuple[Tensor, Tensor, contraction.Gradients | None]:
-    """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0."""
-    run = engine_for(W)
-    with torch.no_grad():
-        if hasattr(run, "learning_step"):
-            value, final, *found = run.learning_step(
-                x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients
-            )
-            if not gradients:
-                return value.to(W.dtype), final, None
-            dU, dW, db, dV, dc, dx, ds0 = found
-            return value.to(W.dtype), final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)
-        states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
-        y = loss.counted_labels(y, lengths)
-        norm = loss.normalizer(y, reduction)
-        z = states @ V.T + c
-        value = (loss.step_losses(z, y).sum(dtype=torch.float64) / norm).to(W.dtype)
-        if not gradients:
-            return value, final, None
-        e = loss.errors(z, y) / norm
-        needed = [needs[0], True, True, True, needs[1]]
-        dx, dU, dW, db, ds0 = _gradients(run, e @ V, None, states, x, U, W, s0, lengths, nonlinearity, False, needed)
-        dV, dc = contraction.recurrent_gradient(e, states), contraction.bias_gradient(e)
-        return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
-
-
-def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):
-    """The same loss from differentiable parts: what `torch.compile`, `torch.func` and second derivatives see."""
-    states, final = recurrence(x, U, W, b, s0, lengths, nonlinearity)
-    return loss.cross_entropy(states @ V.T + c, y, lengths, reduction), final
-
-
-class _ElmanLoss(torch.autograd.Function):
-    """Computes the gradients together with the loss, then scales them by what comes from above."""
-
-    @staticmethod
-    def forward(ctx, x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction):
-        needed = ctx.needs_input_grad
-        value, final, found = elman_gradients(
-            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, (needed[0], needed[6]), any(needed)
-        )
-        ctx.save_for_backward(x, U, W, b, V, c, s0, y, lengths)
-        ctx.options = nonlinearity, reduction
-        ctx.found = None if found is None else (found.x, found.U, found.W, found.b, found.V, found.c, found.s0)
-        ctx.mark_non_differentiable(final)
-        return value, final
-
-    @staticmethod
-    def backward(ctx, dvalue, _):
-        needed = ctx.needs_input_grad[:7]
-        # The gradients are handed over, not copied; a second backward through the same graph computes them anew below.
-        found, ctx.found = ctx.found, None
-        if found is not None and not torch.is_grad_enabled():
-            scale = dvalue.item()
-            if scale != 1:
-                torch._foreach_mul_([g for g in found if g is not None], scale)  # type: ignore[attr-defined]
-            return *(g if need else None for g, need in zip(found, needed, strict=True)), None, None, None, None
-        # With create_graph=True the gradients themselves will be differentiated, so they come from differentiable parts.
-        x, U, W, b, V, c, s0, y, lengths = ctx.saved_tensors
-        create_graph = torch.is_grad_enabled()
-        with torch.enable_grad():
-            x, U, W, b, V, c, s0 = nodes = [None if t is None else t.view_as(t) for t in (x, U, W, b, V, c, s0)]
-            inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
-            value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
-            again = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph))  # type: ignore[arg-type]
-        return *(next(again) if need else None for need in needed), None, None, None, None

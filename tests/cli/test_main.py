@@ -62,7 +62,7 @@ def test_a_refusal_is_one_line_and_status_2_in_a_real_process():
     assert done.stderr == "error: Unknown option: --epoch. Did you mean --epochs?\n"
 
 
-def test_control_c_ends_with_130_and_one_line(tmp_path):
+def test_control_c_saves_and_ends_with_130(tmp_path):
     code = f"""
 import sys
 from throughtime.cli import main
@@ -79,9 +79,10 @@ sys.exit(main(["train", "--epochs", "99999", "--engine", "reference"]))
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert rest.strip().splitlines()[-1] == "interrupted"
+    saved = "saved; to go on: throughtime train --resume --out runs/python-source"
+    assert rest.strip().splitlines()[-2:] == [saved, "interrupted"]
     assert "Traceback" not in rest
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["python-source.unfinished"]
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(trained):

@@ -38,6 +38,7 @@ def test_words_of_a_treebank(command, treebank):
     assert "test part of train.conllu: 2 sequences, 5 targets" in out
     assert "most frequent label of each symbol  1.0000" in out
     resolved = tomllib.loads(Path("run/config.toml").read_text())
+    assert resolved["embedding"] == 64  # of words, unless told otherwise
     assert resolved["source"] == str(treebank.absolute())
     assert resolved["column"] == "upos"
     found = json.loads(command("predict", "run", "--text", "a cat", "--json").out)
@@ -52,11 +53,13 @@ def test_words_of_a_treebank(command, treebank):
     assert other["accuracy"] == stored["test"]["accuracy"]
 
 
-@pytest.mark.parametrize("options", [(), ("--embedding", 4, "--bidirectional"), ("--layers", 2, "--dropout", 0.1)])
+@pytest.mark.parametrize(
+    "options", [("--embedding", "none"), (), ("--embedding", 4, "--bidirectional"), ("--layers", 2, "--dropout", 0.1)]
+)
 def test_a_stack_is_trained_and_comes_back(command, treebank, options):
     status, _, err = command("train", treebank, "--column", "upos", "--epochs", 2, *options, *SMALL)
     assert status == 0
-    assert ("SequenceModel" in err) == bool(options)
+    assert ("ElmanNetwork" if options == ("--embedding", "none") else "SequenceModel") in err
     evaluated = json.loads(command("evaluate", "run", "--json").out)
     stored = json.loads(Path("run/metrics.json").read_text())
     assert (evaluated["part"], evaluated["loss"]) == ("test", pytest.approx(stored["test"]["loss"], rel=1e-12))

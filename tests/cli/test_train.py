@@ -146,22 +146,26 @@ def test_weights_that_grow_beyond_all_bounds_are_a_failure_not_a_run(command):
     status, out, err = command("train", *QUICK, *arguments)
     assert (status, out) == (1, "")
     assert "expected a finite loss and gradient" in err.splitlines()[-1]
-    assert not Path("runs").exists()
+    assert "see runs/python-source.unfinished/nonfinite; try a lower --lr" in err.splitlines()[-1]
+    assert [path.name for path in Path("runs").iterdir()] == ["python-source.unfinished"]
 
 
 @pytest.mark.parametrize("when", ["training", "writing"])
-def test_an_interrupted_training_leaves_nothing(command, monkeypatch, when):
+def test_an_interrupted_training_leaves_no_run_but_can_go_on(command, monkeypatch, when):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    if when == "training":
-        monkeypatch.setattr("throughtime.learning.recipe.evaluate", interrupt)
-    else:
-        monkeypatch.setattr(History, "to_csv", interrupt)
-    status, out, err = command("train", *QUICK)
+    with monkeypatch.context() as patch:
+        if when == "training":
+            patch.setattr("throughtime.learning.recipe.evaluate", interrupt)
+        else:
+            patch.setattr(History, "to_csv", interrupt)
+        status, out, err = command("train", *QUICK)
     assert (status, out) == (130, "")
     assert err.splitlines()[-1] == "interrupted"
-    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+    assert [path.name for path in Path("runs").iterdir()] == ["python-source.unfinished"]
+    assert command("train", "--resume").status == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["python-source"]
 
 
 def test_a_full_disk_is_a_failure_in_one_line(command, monkeypatch):
@@ -171,5 +175,7 @@ def test_a_full_disk_is_a_failure_in_one_line(command, monkeypatch):
     monkeypatch.setattr(throughtime.data.files.os, "fsync", full)
     status, out, err = command("train", *QUICK)
     assert (status, out) == (1, "")
-    assert err.splitlines()[-1] == "error: runs/python-source: No space left on device"
-    assert not list(Path("runs").iterdir())
+    assert err.splitlines()[-1].startswith(
+        "error: runs/python-source.unfinished: No space left on device: a checkpoint needs"
+    )
+    assert not list(Path("runs/python-source.unfinished").iterdir())

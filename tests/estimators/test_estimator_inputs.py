@@ -54,6 +54,17 @@ def test_a_model_of_one_feature_takes_the_rows_of_a_table_of_any_width():
     np.testing.assert_array_equal(fitted.predict_proba(TABLE[:, :3]), fitted.predict_proba([row[:3] for row in TABLE]))
 
 
+def test_the_columns_of_a_frame_keep_their_names():
+    polars = pytest.importorskip("polars")
+    names = ["t1", "t2", "t3", "t4", "t5"]
+    frame = polars.DataFrame(TABLE, schema=names)
+    fitted = SequenceClassifier(**QUICK).fit(frame, LABELS)
+    assert fitted.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(fitted.predict(frame), SequenceClassifier(**QUICK).fit(TABLE, LABELS).predict(TABLE))
+    assert "must be in the same order" in message_of(fitted.predict, frame[names[::-1]])
+    assert not hasattr(fitted.fit(list(TABLE), LABELS), "feature_names_in_")
+
+
 def test_features_are_standardised_by_the_training_data():
     assert curve(CUBE * [1000, 0.01] + [5e6, 0]) == pytest.approx(curve(CUBE), rel=1e-4)
     plain = SequenceClassifier(**QUICK, standardize=False)

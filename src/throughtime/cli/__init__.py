@@ -1,7 +1,7 @@
 """The command line: parse, call, print; one module per verb.
 
 Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 the work failed; 2 the command
-line, the configuration or the data is wrong (one line); 130 interrupted.
+line, the configuration or the data is wrong (one line); 130 interrupted (Ctrl-C); 143 ended by SIGTERM, after a checkpoint.
 
 Nothing here imports torch or numpy: a verb does, when it runs, so that `--help` answers at once.
 """
@@ -9,13 +9,12 @@ Nothing here imports torch or numpy: a verb does, when it runs, so that `--help`
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 VERBS = ("train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
 """Each is a function of its own name in `throughtime.cli.<verb>`."""
-
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         say(f"error: {one_line(error)}")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("interrupted")
-        return INTERRUPTED
+        return 128 + int(getattr(error, "signal", signal.SIGINT))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        say(f"error: out of memory: {one_line(error)}; a smaller --batch-size, --truncate or --states needs less")
+        return 1
     return 0

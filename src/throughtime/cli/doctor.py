@@ -25,6 +25,7 @@ OPTIONAL = {  # package -> the extra that brings it
     "onnx": "onnx",
     "onnxscript": "onnx",
     "onnxruntime": "onnx",
+    "lightning-fabric": "scale",
 }
 
 
@@ -60,6 +61,17 @@ def examine() -> dict[str, Any]:
         "platform": f"{platform.platform()}, {os.cpu_count()} cores",
         **computing,
         "optional": {name: _version(name) for name in OPTIONAL},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What is needed to repeat a run, besides its options and data: a part of `examine`, in values that TOML knows."""
+    found = examine()
+    return {
+        **{name: found[name] for name in (*REQUIRED, "platform", "instruction_set")},
+        "python": platform.python_version(),
+        "engine": found["engine"]["runs"],
+        "threads": found["threads"]["torch"],
     }
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from throughtime.learning.run import Run
 
 USUAL = "python-source"
-SPLIT = (0.1, 0.1)
 PLACES = ("source", "valid", "test")
 READING = tuple(field.name for field in fields(DataOptions) if field.name != "source")
 
@@ -25,6 +24,7 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     """
     from throughtime import data
     from throughtime.data.builtin import BUILTIN
+    from throughtime.data.sources import SPLIT
 
     options = replace(options, source=options.source or USUAL)
     split = options.split

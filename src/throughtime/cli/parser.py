@@ -18,6 +18,9 @@ from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line, say
 from throughtime.cli.inputs import read_text
 
+ENVIRONMENT = "environment"
+"""The table of a run's config.toml that tells what it was made with; it is no option."""
+
 
 def run(tokens: list[str]) -> None:
     """Run the verb that `tokens` name.
@@ -58,9 +61,11 @@ def _fill_from_toml(app: App, verb: tuple[str, ...], arguments: ArgumentCollecti
     if named is None or not named.tokens:
         return
     path = Path(named.tokens[-1].value)
-    known = {argument.name.removeprefix("--") for argument in arguments if argument.show} - {"config"}
+    known = {argument.name.removeprefix("--") for argument in arguments if argument.show} - {"config", "resume"}
     text, table = read_toml(path)
     for key, value in table.items():
+        if key == ENVIRONMENT and isinstance(value, dict):
+            continue
         where = f"{path}, line {line_of(text, key)}"
         name = key.replace("_", "-")
         if name not in known:

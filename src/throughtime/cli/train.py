@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughtime.cli.errors import CommandError, Refused, refusing, say
+from throughtime.cli.errors import CommandError, Refused, one_line, refusing, say
 from throughtime.cli.options import DEFAULTS, TrainOptions
+from throughtime.cli.parser import ENVIRONMENT
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 LONG, WINDOW = 1000, 200
 """Sequences of more steps than LONG are walked in windows of WINDOW steps, unless told otherwise."""
+EMBEDDING = 64
+LR = 3e-3
+"""Of adam and adamw, whose own default of 0.001 is too low for ten epochs and a rate that falls to 0."""
 
 
 def train(options: TrainOptions = DEFAULTS) -> None:
@@ -25,34 +28,46 @@ def train(options: TrainOptions = DEFAULTS) -> None:
 
     Without arguments, an Elman network learns which kind of token each character of Python source belongs to.
     """
-    from throughtime.cli import report, samples
+    from throughtime.cli import report, samples, unfinished
+    from throughtime.cli.doctor import environment
     from throughtime.cli.inputs import training_data
     from throughtime.learning import forecasts, run
+    from throughtime.learning.processes import launched
+    from throughtime.learning.windows import checksum
 
-    asked_for = _asked_for(options)
+    fabric = launched()
+    leads = fabric is None or fabric.is_global_zero
+    placed, out = unfinished.place(options, fabric is not None)
+    if placed is None:
+        say(f"{out}: the training has ended, there is nothing to resume")
+        return
     with refusing():
-        options, dataset = training_data(options)
-        options = replace(options, truncate=_window(options, dataset))
+        options, dataset = training_data(placed)
+        options = _decided(options, dataset)
         if dataset.task == "forecast":
             forecasts.check_backtest(
                 list(dataset.parts.values())[-1], dataset.encoding, options.horizon, options.season
             )
         model = _new_model(options, dataset)
-    _introduce(options, dataset, model)
+    if leads:
+        _introduce(options, dataset, model)
     with _computing_on(options.engine):
-        history = _fit(model, options, dataset)
+        history = _fit(model, options, dataset, out, fabric)
+        if not leads:
+            return
         results = _measure(options, dataset, model, history)
-        out = asked_for or _free(_usual(options))
+        checksums = {name: checksum(part) for name, part in dataset.parts.items()}
         run.save(
             out,
             model,
             dataset.encoding,
-            config=options.resolved(),
+            config=options.resolved() | {ENVIRONMENT: environment() | {"sha256": checksums}},
             history=history,
             metrics=results,
             files=_pictures(options, dataset, history, results),
-            overwrite=options.overwrite,
+            overwrite=options.overwrite or options.resume,
         )
+        unfinished.clear(out)
         last = list(dataset.parts)[-1]
         print(report.headline(last, dataset.name, results[last]))
         print(report.results(results[last], results["baselines"]))
@@ -60,36 +75,19 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         print(f"run folder: {out}")
 
 
-def _asked_for(options: TrainOptions) -> Path | None:
-    """The run folder that was asked for, which may be written; None: any that is free."""
-    from throughtime.learning.run import check_free
-
-    if options.out is None and not options.overwrite:
-        return None
-    out = options.out or _usual(options)
-    with refusing():
-        check_free(out, options.overwrite)
-    return out
-
-
-def _usual(options: TrainOptions) -> Path:
-    from throughtime.cli.inputs import USUAL
-
-    return Path("runs") / Path(options.source or USUAL).stem
-
-
-def _free(usual: Path) -> Path:
-    """`usual`, or the next of `usual`-2, `usual`-3, … that is not there yet."""
-    numbered = (usual.with_name(f"{usual.name}-{i}") for i in itertools.count(2))
-    return next(path for path in itertools.chain([usual], numbered) if not path.exists())
-
-
-def _window(options: TrainOptions, dataset: Dataset) -> Any:
-    """The steps of a window of truncated BPTT, or "none"."""
-    if options.truncate != "auto":
-        return options.truncate
+def _decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
+    """The options with everything decided that was left open."""
     whole = options.bidirectional or options.optimizer == "gd" or dataset.task == "classify"
-    return "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
+    window = "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
+    vocabulary = dataset.encoding.vocabulary
+    embedding = "none" if vocabulary is None or vocabulary.of_characters else EMBEDDING
+    lr = LR if options.lr is None and options.optimizer in ("adam", "adamw") else options.lr
+    return replace(
+        options,
+        truncate=window if options.truncate == "auto" else options.truncate,
+        embedding=embedding if options.embedding == "auto" else options.embedding,
+        lr=lr,
+    )
 
 
 def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
@@ -101,8 +99,9 @@ def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
 
     torch.manual_seed(options.seed)
     n, k = dataset.n, dataset.k
-    stack = {name: getattr(options, name) for name in ("embedding", "layers", "bidirectional", "dropout")}
-    if dataset.task in ("tag", "lm") and all(value == getattr(DEFAULTS, name) for name, value in stack.items()):
+    embedding = None if isinstance(options.embedding, str) else options.embedding
+    plain = (embedding, options.layers, options.bidirectional, options.dropout) == (None, 1, False, 0.0)
+    if plain and dataset.task in ("tag", "lm"):
         return ElmanNetwork(
             n,
             options.states,
@@ -113,11 +112,19 @@ def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
         )
     if options.initial_state == "learned":
         raise Refused("--initial-state: expected zero for a model other than a single Elman network, found learned")
-    if options.embedding is not None and dataset.encoding.vocabulary is None:
-        raise Refused(
-            f"--embedding: expected none, as {dataset.name} has features, not symbols, found {options.embedding}"
-        )
-    model = SequenceModel(n, options.states, k, nonlinearity=options.nonlinearity, task=dataset.task, **stack)
+    if embedding is not None and dataset.encoding.vocabulary is None:
+        raise Refused(f"--embedding: expected none, as {dataset.name} has features, not symbols, found {embedding}")
+    model = SequenceModel(
+        n,
+        options.states,
+        k,
+        embedding=embedding,
+        layers=options.layers,
+        bidirectional=options.bidirectional,
+        dropout=options.dropout,
+        nonlinearity=options.nonlinearity,
+        task=dataset.task,
+    )
     if options.initialization == "orthogonal":
         for name, parameter in model.named_parameters():
             if "weight_hh" in name:
@@ -153,29 +160,46 @@ def _computing_on(engine: str) -> Iterator[None]:
         ops.set_engine(before)
 
 
-def _fit(model: Any, options: TrainOptions, dataset: Dataset) -> History:
-    from throughtime.learning import NonFiniteError, fit
+def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric: Any) -> History:
+    from throughtime.cli import unfinished
+    from throughtime.learning import Checkpoints, Interrupted, NonFiniteError, fit
 
+    folder = unfinished.folder(out)
+    resume = f"to go on: throughtime train --resume --out {out}"
     try:
         with refusing():
-            return fit(
-                model,
-                dataset.train,
-                dataset.valid,
-                optimizer=options.optimizer,
-                lr=options.lr,
-                lr_schedule=options.lr_schedule,
-                epochs=options.epochs,
-                batch_size=options.batch_size,
-                clip_norm=None if options.clip_norm == "none" else options.clip_norm,
-                truncate=None if isinstance(options.truncate, str) else options.truncate,
-                reduction=options.reduction,
-                patience=options.patience,
-                seed=options.seed,
-                progress=True,
-            )
+            every, config = options.checkpoint_every, options.resolved()
+            checkpoint = Checkpoints(folder, every, resume=options.resume, config=config)
+        return fit(
+            model,
+            dataset.train,
+            dataset.valid,
+            optimizer=options.optimizer,
+            lr=options.lr,
+            lr_schedule=options.lr_schedule,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            clip_norm=None if options.clip_norm == "none" else options.clip_norm,
+            truncate=None if isinstance(options.truncate, str) else options.truncate,
+            reduction=options.reduction,
+            patience=options.patience,
+            seed=options.seed,
+            progress=fabric is None or fabric.is_global_zero,
+            checkpoint=checkpoint,
+            on_nonfinite=options.on_nonfinite,
+            fabric=fabric,
+        )
     except NonFiniteError as error:
-        raise CommandError(f"{error}; try a lower --lr") from error
+        told = f"{error}; see {folder / 'nonfinite'}; try a lower --lr, or leave such batches out: {resume}"
+        raise CommandError(f"{told} --on-nonfinite skip") from error
+    except Interrupted:
+        say(f"saved; {resume}")
+        raise
+    except OSError as error:
+        raise CommandError(f"{one_line(error)}; the last checkpoint is whole; {resume}") from error
+    except (ValueError, TypeError) as error:
+        unfinished.clear_unless_begun(out)
+        raise Refused(one_line(error)) from error
 
 
 def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: History) -> dict[str, Any]:

@@ -124,6 +124,11 @@ class Vocabulary:
         return cls(tuple(data["symbols"]), data.get("unknown"))
 
     @cached_property
+    def of_characters(self) -> bool:
+        """Whether every symbol but the unknown one is a single character."""
+        return all(len(symbol) == 1 for symbol in self.symbols if symbol != self.unknown)
+
+    @cached_property
     def _index(self) -> dict[str, int]:
         return {symbol: code for code, symbol in enumerate(self.symbols)}
 
@@ -134,9 +139,9 @@ class Vocabulary:
     @cached_property
     def _code_points(self) -> np.ndarray | None:
         """For a vocabulary of characters: the integer of each code point, the last entry for all beyond; else None."""
-        characters = [symbol for symbol in self.symbols if symbol != self.unknown]
-        if any(len(symbol) != 1 for symbol in characters):
+        if not self.of_characters:
             return None
+        characters = [symbol for symbol in self.symbols if symbol != self.unknown]
         table = np.full(max(map(ord, characters), default=-1) + 2, self._absent, np.int64)
         for symbol in characters:
             table[ord(symbol)] = self._index[symbol]

@@ -33,6 +33,10 @@ else:
     _CODES = {name: code for code, name in enumerate(_native.NONLINEARITIES)}
 
 
+num_threads: int | None = None
+"""How many threads a call may use; None: as many as PyTorch."""
+
+
 def isa() -> str:
     """The instruction set in use: "avx512", "avx2", "baseline" or "neon"; THROUGHTIME_ISA=… forces one that is supported."""
     return _native.isa()
@@ -177,7 +181,7 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     arguments = (
         dtype is torch.float64, T, B, n, d, x.data_ptr(), step, row, symbols, U.data_ptr(), W.data_ptr(), _address(b),
         _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity],
-        torch.get_num_threads(),
+        num_threads or torch.get_num_threads(),
     )  # fmt: skip
     return arguments, (x, U, W, b, s0, lengths)
 

@@ -66,7 +66,8 @@ class SequenceEstimator(BaseEstimator):
     """
 
     _task: str
-    _kind: str  # of what X holds, set by `inputs.read`
+    n_features_in_: int
+    _kind: str  # what X holds, like n_features_in_ learnt by `inputs.read`
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012 scikit-learn's name and form
         "hidden_size": [AT_LEAST_1],
         "num_layers": [AT_LEAST_1],
@@ -97,7 +98,7 @@ class SequenceEstimator(BaseEstimator):
         dropout: float = 0.0,
         standardize: bool = True,
         optimizer: Any = "adam",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         batch_size: int | str = "auto",
         max_iter: int = 50,
         early_stopping: bool = False,

@@ -69,8 +69,8 @@ def _is_table(X: Sequence[Any]) -> bool:
 
 
 def _from_array(estimator: Any, X: Any, reset: bool) -> tuple[str, list[np.ndarray]]:
+    validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)  # the names of its columns
     array = check_array(X, allow_nd=True, dtype="numeric", input_name="X", estimator=estimator)
-    validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)  # names of columns
     if array.ndim > 3 or 0 in array.shape:
         raise ValueError(f"X: expected an array [S, T] or [S, T, n], none of them 0, found shape {list(array.shape)}")
     array = array.astype(np.float64, copy=False)

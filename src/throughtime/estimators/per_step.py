@@ -82,7 +82,7 @@ class SequenceForecaster(SequenceEstimator):
         dropout: float = 0.0,
         standardize: bool = True,
         optimizer: Any = "adam",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
         batch_size: int | str = "auto",
         max_iter: int = 50,
         early_stopping: bool = False,

@@ -146,7 +146,10 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     Raises: ValueError: there is no checkpoint, or all are damaged.
     """
     checkpoints = Checkpoints(folder, resume=True)
-    if checkpoints.load() is None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the training that loads it will tell
+        found = checkpoints.load()
+    if found is None:
         raise ValueError(f"{folder}: expected checkpoints to resume from, found none")
     return checkpoints._config
 

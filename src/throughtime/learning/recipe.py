@@ -151,6 +151,8 @@ def fit(
                 standing.next_epoch(row)
                 bar.epoch(row)
                 learner.heed(standing, pending)
+        if checkpoint is not None:
+            learner.save(standing)
     if standing.best.weights is not None:
         model.load_state_dict(standing.best.weights)
     standing.history.stopped_early = patience is not None and standing.best.since >= patience

@@ -127,7 +127,7 @@ class Run:
     def reads_characters(self) -> bool:
         """Whether the symbols that the model reads are characters."""
         vocabulary = self.encoding.vocabulary
-        return vocabulary is not None and all(len(s) == 1 for s in vocabulary.symbols if s != vocabulary.unknown)
+        return vocabulary is not None and vocabulary.of_characters
 
     @property
     def truncate(self) -> int | None:

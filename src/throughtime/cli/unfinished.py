@@ -1,0 +1,114 @@
+"""Where a training is kept until it has ended, and how it is found again.
+
+RUN               the run folder, which is whole or not there
+RUN.unfinished    the checkpoints of its training, and the black box of what was not finite
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from throughtime.cli.errors import Refused, refusing
+from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions
+
+FREE_TO_CHANGE = (*ABOUT_FILES, "on_nonfinite")
+
+
+def folder(out: Path) -> Path:
+    """Where the checkpoints of the run `out` are until its training has ended."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def clear(out: Path) -> None:
+    """Remove the checkpoints of the run `out`."""
+    shutil.rmtree(folder(out), ignore_errors=True)
+
+
+def clear_unless_begun(out: Path) -> None:
+    """Remove the checkpoints of the run `out` where the first one, from before any update, is all there is."""
+    if folder(out).is_dir() and [file.name for file in folder(out).iterdir()] == ["00000001"]:
+        clear(out)
+
+
+def place(options: TrainOptions, shared: bool) -> tuple[TrainOptions | None, Path]:
+    """The options of the training and its run folder. Those of a training that is resumed are the ones that it began with;
+    they are None where it has ended.
+
+    Args: shared: among processes that torchrun has started. It starts them anew when one dies, and then they resume.
+
+    Raises: Refused: a folder that is not free, or nothing to resume.
+    """
+    from throughtime.learning.run import check_free
+
+    if shared and options.out is None:
+        raise Refused("--out: expected a run folder, where processes started anew find their checkpoints, found none")
+    out = options.out or _usual(options)
+    again = shared and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if options.resume or (again and (folder(out).exists() or out.exists())):
+        return _resumed(options, out), out
+    if options.out is None and not options.overwrite:
+        return options, _free(out)
+    with refusing():
+        check_free(out, options.overwrite)
+    if folder(out).exists() and not options.overwrite:
+        raise Refused(
+            f"{folder(out)}: expected no unfinished training, found one; --resume goes on, --overwrite starts anew"
+        )
+    clear(out)
+    return options, out
+
+
+def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
+    from throughtime.learning.checkpoints import read_config
+
+    if not folder(out).exists() and (out / "model.json").is_file():
+        return None
+    with refusing():
+        config = _checked(read_config(folder(out)), folder(out))
+    for name in config.keys() - set(FREE_TO_CHANGE):
+        given: Any = getattr(options, name)
+        if given not in (getattr(DEFAULTS, name), config[name]):
+            flag = name.replace("_", "-")
+            raise Refused(f"--{flag}: expected {config[name]}, as the training began, found {given}")
+    if options.on_nonfinite != DEFAULTS.on_nonfinite:
+        config["on_nonfinite"] = options.on_nonfinite
+    return replace(TrainOptions(**config), checkpoint_every=options.checkpoint_every, resume=True)
+
+
+def _checked(config: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Options from JSON. Raises: ValueError: one that there is not, or a value that it cannot have."""
+    kinds = get_type_hints(TrainOptions)
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    for name, value in config.items():
+        if name not in kinds or name in ABOUT_FILES or not _fits(value, kinds[name]):
+            raise ValueError(f"{where}: expected the options of a training, found {name!r}: {value!r:.50}")
+    return config
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether `value` is of a kind that the options have: a class, a Literal, a tuple or a union of those."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+def _usual(options: TrainOptions) -> Path:
+    from throughtime.cli.inputs import USUAL
+
+    return Path("runs") / Path(options.source or USUAL).stem
+
+
+def _free(usual: Path) -> Path:
+    """`usual`, or the next of `usual`-2, `usual`-3, … that is not there yet, finished or not."""
+    numbered = (usual.with_name(f"{usual.name}-{i}") for i in itertools.count(2))
+    return next(path for path in itertools.chain([usual], numbered) if not path.exists() and not folder(path).exists())
