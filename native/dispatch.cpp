@@ -23,8 +23,8 @@ std::vector<const Engine*> find_supported() {
 #if defined(THROUGHTIME_X86)
     __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw"))
+    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
         found.push_back(&avx512::engine);
     if (has_avx2) found.push_back(&avx2::engine);
     found.push_back(&baseline::engine);
@@ -47,7 +47,8 @@ const Engine* engine_named(const std::string& name) {
 }
 
 std::atomic<const Engine*>& chosen() {
-    static std::atomic<const Engine*> engine{engine_named(std::getenv("THROUGHTIME_ISA") ? std::getenv("THROUGHTIME_ISA") : "")};
+    const char* const name = std::getenv("THROUGHTIME_ISA");
+    static std::atomic<const Engine*> engine{engine_named(name ? name : "")};
     return engine;
 }
 

@@ -70,8 +70,8 @@ struct Net {
         if (T < 1 || B < 1 || n < 1 || d < 1) throw std::invalid_argument("sizes: expected T, B, n, d >= 1");
         for (Index b = 0; lengths && b < B; ++b)
             if (length(b) < 0 || length(b) > T)
-                throw std::invalid_argument("lengths: expected 0 to " + std::to_string(T) + ", found " + std::to_string(length(b)) +
-                                            " in row " + std::to_string(b));
+                throw std::invalid_argument("lengths: expected 0 to " + std::to_string(T) + ", found " +
+                                            std::to_string(length(b)) + " in row " + std::to_string(b));
         if (symbols) check_range("x", "a symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
     }
 
@@ -90,7 +90,9 @@ struct Net {
 
 template <class S>
 void forward(const Net& net, Address states, Address final) {
-    const ForwardCall<S> call{net.recurrence<S>(), {fresh<S>(states, net.T * net.B, net.d), net.B * net.d, net.d}, {pointer<S>(final), net.d}};
+    const ForwardCall<S> call{net.recurrence<S>(),
+                              {fresh<S>(states, net.T * net.B, net.d), net.B * net.d, net.d},
+                              {pointer<S>(final), net.d}};
     kernels<S>().forward(call);
 }
 

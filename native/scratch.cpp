@@ -71,7 +71,8 @@ void scratch_forbid(void* memory, std::size_t bytes) noexcept { __asan_poison_me
 void prefer_huge_pages(void* memory, std::size_t bytes) noexcept {
 #ifdef MADV_HUGEPAGE
     const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory);
-    const std::uintptr_t first = (address + huge_page - 1) / huge_page * huge_page, last = (address + bytes) / huge_page * huge_page;
+    const std::uintptr_t first = (address + huge_page - 1) / huge_page * huge_page;
+    const std::uintptr_t last = (address + bytes) / huge_page * huge_page;
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: failure changes nothing
 #else
     static_cast<void>(memory), static_cast<void>(bytes);

@@ -39,7 +39,8 @@ struct BackwardArrays {
     /// Room for the deltas of a chunk, in front of those of the slot after it (which the chunk walked before left in front).
     void advance(const Chunk& chunk, Index d) const {
         const Index stride = row_stride<S>(d);
-        std::memmove(delta + chunk.rows() * stride, delta, static_cast<std::size_t>(chunk.alive(chunk.last) * stride) * sizeof(S));
+        const auto bytes = static_cast<std::size_t>(chunk.alive(chunk.last) * stride) * sizeof(S);
+        std::memmove(delta + chunk.rows() * stride, delta, bytes);
     }
 };
 

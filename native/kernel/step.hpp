@@ -32,9 +32,10 @@ struct StepArrays {
 
 /// The logits of a chunk, turned into errors; returns the sum of its losses. `scale`: 1 / what the loss is divided by.
 template <class S>
-double make_errors(const Chunk& chunk, const StepCall<S>& call, const Weights<S>& weights, S scale, const S* states, S* errors) {
-    multiply(chunk.rows(), call.k, call.net.d, states, row_stride<S>(call.net.d), weights.output, weights.output_bias, 0, errors,
-             row_stride<S>(call.k));
+double make_errors(const Chunk& chunk, const StepCall<S>& call, const Weights<S>& weights, S scale, const S* states,
+                   S* errors) {
+    const Index d = call.net.d, k = call.k;
+    multiply(chunk.rows(), k, d, states, row_stride<S>(d), weights.output, weights.output_bias, 0, errors, row_stride<S>(k));
     return cross_entropy(chunk, call.y, call.k, scale, errors);
 }
 
@@ -99,8 +100,10 @@ void learning_step(const StepCall<S>& call) {
     const Recurrence<S>& net = call.net;
     const bool learn = call.dW != nullptr;
     const Index inputs = net.symbols ? 1 : net.n;
-    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, 2 * net.d * (net.d + inputs + call.k));  // learn or not
-    const WeightUse use{.forward = true, .backward = learn, .inputs = static_cast<bool>(call.dx), .output = true, .upstream = learn};
+    const Index work = 2 * net.d * (net.d + inputs + call.k);  // whether gradients are wanted or not: the loss has the same bits
+    const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, work);
+    const bool dx = static_cast<bool>(call.dx);
+    const WeightUse use{.forward = true, .backward = learn, .inputs = dx, .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);
     const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = call.dV, .dc = call.dc, .stride = net.d};

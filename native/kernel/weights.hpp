@@ -84,7 +84,8 @@ struct Weights {
         const Index stride = row_stride<S>(d);
         for (Index i0 = 0; i0 < n; i0 += span)
             for (Index j = 0; j < padded<S>(d); ++j)
-                for (Index i = i0; i < smaller(n, i0 + span); ++i) table[i * stride + j] = j < d ? bias[j] + U[j * n + i] : S(0);
+                for (Index i = i0; i < smaller(n, i0 + span); ++i)
+                    table[i * stride + j] = j < d ? bias[j] + U[j * n + i] : S(0);
     }
 };
 

@@ -46,7 +46,8 @@ class Problem:
 
 
 def make(
-    T, B, n, d, k, *, dtype=torch.float32, symbols=False, ragged=False, seed=0, bias=True, s0=True, upstream=True, ignored=0.2, **options
+    T, B, n, d, k, *, dtype=torch.float32, symbols=False, ragged=False, seed=0, bias=True, s0=True, upstream=True,
+    ignored=0.2, **options,
 ) -> Problem:  # fmt: skip
     g = torch.Generator().manual_seed(seed)
     normal = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)  # noqa: E731

@@ -6,6 +6,7 @@ import kernel_problems as problems
 import pytest
 import torch
 from kernel_problems import make
+
 from throughtime.engines import native
 
 

@@ -8,6 +8,7 @@ import kernel_problems as problems
 import pytest
 import torch
 from kernel_problems import check_all, make
+
 from throughtime.engines import native
 
 
@@ -36,8 +37,8 @@ def last_strided(t):
 def test_strided_arguments(isa, layout, symbols, ragged):
     for n in (1, 5, 256):
         p = make(11, 6, n, 17, 5, symbols=symbols, ragged=ragged)
-        p = replace(p, x=layout(p.x), y=layout(p.y), dstates=layout(p.dstates), dfinal=last_strided(p.dfinal), s0=last_strided(p.s0),
-                    U=last_strided(p.U), W=last_strided(p.W), V=last_strided(p.V), b=last_strided(p.b), c=last_strided(p.c))  # fmt: skip
+        p = replace(p, x=layout(p.x), y=layout(p.y), dstates=layout(p.dstates))
+        p = replace(p, **{name: last_strided(getattr(p, name)) for name in ("dfinal", "s0", "U", "W", "V", "b", "c")})
         for p.reverse in (False, True):
             check_all(p)
 
@@ -46,7 +47,9 @@ def test_strided_arguments(isa, layout, symbols, ragged):
 def test_strided_states(layout):
     p = make(11, 6, 5, 17, 5, ragged=True)
     states = problems.run_forward(p)["states"]
-    problems.assert_close(problems.run_gradients(p, layout(states)), problems.expected_gradients(p, states), torch.float32)
+    problems.assert_close(
+        problems.run_gradients(p, layout(states)), problems.expected_gradients(p, states), torch.float32
+    )
 
 
 def test_states_shared_by_all_rows():
@@ -70,7 +73,9 @@ def test_only_what_is_needed():
     names = ("dx", "dU", "dW", "db", "ds0")
     for i, name in enumerate(names):
         needs = [j == i for j in range(5)]
-        found = dict(zip(names, native.gradients(p.dstates, p.dfinal, states, p.x, p.U, p.W, p.s0, *p.tail, needs), strict=True))
+        found = dict(
+            zip(names, native.gradients(p.dstates, p.dfinal, states, p.x, p.U, p.W, p.s0, *p.tail, needs), strict=True)
+        )
         assert [name for name, value in found.items() if value is not None] == [name]
         problems.assert_close(found, {name: expected[name]}, torch.float32)
 

@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+
 from throughtime.engines import native
 
 CODES = {"exp": -1, "tanh": 0, "relu": 1, "logistic": 2, "identity": 3}
@@ -39,7 +40,9 @@ def test_float32_is_within_1e_7(isa, name, low, high):
 @pytest.mark.parametrize("name", ["tanh", "exp", "logistic"])
 def test_float64_is_within_1e_15(isa, name):
     generator = torch.Generator().manual_seed(0)
-    x = (torch.rand(1500, generator=generator, dtype=torch.float64) - 0.5) * torch.logspace(-8, 1.6, 1500, dtype=torch.float64)
+    x = (torch.rand(1500, generator=generator, dtype=torch.float64) - 0.5) * torch.logspace(
+        -8, 1.6, 1500, dtype=torch.float64
+    )
     function = {"tanh": mpmath.tanh, "exp": mpmath.exp, "logistic": lambda v: 1 / (1 + mpmath.exp(-v))}[name]
     with mpmath.workdps(40):
         for value, found in zip(x.tolist(), evaluate(name, x).tolist(), strict=True):

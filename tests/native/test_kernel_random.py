@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_problems import NONLINEARITIES, check_all, make
 from test_kernel_layout import batch_first, last_strided, widened
+
 from throughtime.engines import native
 
 small = st.integers(1, 8) | st.integers(1, 40)
@@ -30,8 +31,8 @@ def test_random_calls(data):
     flag = st.booleans()
     p = make(
         T, B, n, d, k, dtype=draw(st.sampled_from([torch.float32, torch.float64]), label="dtype"),
-        symbols=draw(flag, label="symbols"), ragged=draw(flag, label="ragged"), bias=draw(flag), s0=draw(flag), upstream=draw(flag),
-        ignored=draw(st.sampled_from([0.0, 0.3, 1.1])), seed=draw(st.integers(0, 10**6), label="seed"),
+        symbols=draw(flag, label="symbols"), ragged=draw(flag, label="ragged"), bias=draw(flag), s0=draw(flag),
+        upstream=draw(flag), ignored=draw(st.sampled_from([0.0, 0.3, 1.1])), seed=draw(st.integers(0, 10**6), label="seed"),
         nonlinearity=draw(st.sampled_from(NONLINEARITIES), label="σ"), reverse=draw(flag, label="reverse"),
         reduction=draw(st.sampled_from(["sequence", "token"])), threads=draw(st.integers(1, 3), label="threads"),
     )  # fmt: skip

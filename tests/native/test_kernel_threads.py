@@ -11,8 +11,8 @@ import time
 import kernel_problems as problems
 import numpy as np
 import pytest
-import torch
 from kernel_problems import make
+
 from throughtime.engines import native
 
 
@@ -100,7 +100,9 @@ def test_memory_is_given_back():
 
 def ask(code: str, **environment) -> subprocess.CompletedProcess:
     code = "import torch; from throughtime.engines import native; " + code
-    return subprocess.run([sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("name", native.supported() if native.load_error is None else [])

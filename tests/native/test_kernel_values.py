@@ -22,7 +22,9 @@ SIZES = [  # T, B, n, d, k: odd ones, and one beyond a block of rows, a chunk an
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
 def test_all_options(isa, size, dtype):
-    for seed, (nonlinearity, symbols, ragged, reverse) in enumerate(itertools.product(NONLINEARITIES, *[(False, True)] * 3)):
+    for seed, (nonlinearity, symbols, ragged, reverse) in enumerate(
+        itertools.product(NONLINEARITIES, *[(False, True)] * 3)
+    ):
         reduction = ("sequence", "token")[seed % 2]
         check_all(make(*size, dtype=dtype, symbols=symbols, ragged=ragged, seed=seed, nonlinearity=nonlinearity,
                        reverse=reverse, reduction=reduction))  # fmt: skip

@@ -13,10 +13,10 @@ on no other row, padding or number of threads. Gradients are summed over chunks 
 in turn, and then over the threads: two calls with the same number of threads give the same bits, another number changes the
 last ones. The loss is summed in double. During a call denormal numbers count as zero.
 
-Memory beyond inputs and outputs, in numbers (rows are padded to whole vectors): once per call the weights in the layouts of their
-products, at most 2 d (n + d + k); at most two sets of gradients per thread, d (n + d + k) each; per thread the rows of a chunk,
-at most 256 (n + 4 d + k), and in learning_step the states of the rows that are walked together, at most 64 (T + 1) d. Up to
-256 MiB of it are kept for the next call; `release_memory` gives them back.
+Memory beyond inputs and outputs, in numbers (rows are padded to whole vectors): once per call the weights in the layouts of
+their products, at most 2 d (n + d + k); at most two sets of gradients per thread, d (n + d + k) each; per thread the rows of a
+chunk, at most 256 (n + 4 d + k), and in learning_step the states of the rows that are walked together, at most 64 (T + 1) d.
+Up to 256 MiB of it are kept for the next call; `release_memory` gives them back.
 """
 
 from __future__ import annotations
