@@ -94,16 +94,16 @@ def _computing() -> dict[str, Any]:
     from throughtime import ops
 
     native = ops.native
-    available = ["reference"] if native.load_error is not None else ["native", "reference"]
-    instruction_set = getattr(native, "instruction_set", torch.backends.cpu.get_cpu_capability)
+    compiled = native.load_error is None
+    available = ["native", "reference"] if compiled else ["reference"]
     return {
         "engine": {
             "chosen": ops.get_engine(),
-            "runs": "native" if "native" in available and ops.get_engine() != "reference" else "reference",
+            "runs": "native" if compiled and ops.get_engine() != "reference" else "reference",
             "available": available,
             "missing": native.load_error,
         },
-        "instruction_set": instruction_set(),
+        "instruction_set": native.isa() if compiled else torch.backends.cpu.get_cpu_capability().lower(),
         "threads": {"torch": torch.get_num_threads(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")},
     }
 
