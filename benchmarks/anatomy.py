@@ -5,7 +5,8 @@ Two naive ways, timed on a sample of losses and steps and extrapolated to all of
     per path   one autograd call for each loss L_t and step k, as one would do it first
     per loss   one autograd call for each L_t, for all the copies of W that it reaches: T calls, but t matrices d × d each
 
-The memory is by how much the peak of the process rises. The anatomy's time is that of everything but the page: paths to W, U and b, truncation, Jacobian norms, Lyapunov exponents.
+The anatomy's time is that of everything but the page: paths to W, U and b, truncation, Jacobian norms, Lyapunov exponents. Its
+memory is by how much the peak of the process rises.
 
     python benchmarks/anatomy.py [--rounds 5] [--json]
 """
