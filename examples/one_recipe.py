@@ -60,7 +60,9 @@ def main() -> None:
         tt.fit(model, data, optimizer="gd", lr=rate, epochs=500, progress=False)
         after = tt.evaluate(model, data)
         count = sum(p.numel() for p in model.parameters())
-        print(f"{name:<36} θ ← θ − {rate} ∇θ   {count:>10} {before.loss:>12.4f} {after.loss:>8.4f} {after.accuracy:>9.2f}")
+        print(
+            f"{name:<36} θ ← θ − {rate} ∇θ   {count:>10} {before.loss:>12.4f} {after.loss:>8.4f} {after.accuracy:>9.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,11 +21,14 @@ Up to 256 MiB of it are kept for the next call; `release_memory` gives them back
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 from torch import Tensor
 
 try:
-    from throughtime import _native
+    _native: Any = import_module("throughtime._native")
 except ImportError as error:
     load_error: str | None = str(error)
 else:
@@ -126,7 +129,7 @@ def learning_step(
     reduction: str,
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
     """Loss (double scalar), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None without
     `gradients`)."""
     net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
@@ -140,9 +143,8 @@ def learning_step(
     found: list[Tensor | None] = [None] * 7
     if gradients:
         _, U, W, b, *_ = keep
-        found = [
-            torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)
-        ]  # the quickest way to a new tensor
+        # empty_like is the quickest way to a new tensor
+        found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]
         found += [W.new_empty((T, B, n)) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
     dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
