@@ -11,8 +11,9 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-train: $(INSTALLED)  ## train a network on Python source code, evaluate it and show its predictions
-	$(BIN)/throughtime train --overwrite
+train: $(INSTALLED)  ## train a network on Python source code, evaluate it, show its predictions and the paths of its gradient
+	$(BIN)/throughtime train --overwrite --out runs/python-source
+	$(BIN)/throughtime anatomy runs/python-source --instance 7 --around '"""A list of FrameSummary' --steps 160
 
 test: $(INSTALLED)  ## all tests, on every core
 	$(BIN)/python -m pytest -n auto
@@ -23,8 +24,11 @@ lint: $(INSTALLED)  ## format, lint, types, and who may import whom
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## time the learning step beside PyTorch's
+bench: $(INSTALLED)  ## time the learning step, the anatomy and an epoch beside PyTorch's
 	$(BIN)/throughtime bench
+	$(BIN)/throughtime bench --ragged
+	$(BIN)/python benchmarks/anatomy.py
+	$(BIN)/python benchmarks/epoch.py
 
 SANITIZED := build/sanitize
 sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ def anatomy(
     *,
     instance: Whole = 0,
     start: Whole = 1,
+    around: str | None = None,
     steps: Whole = 200,
     out: Path | None = None,
     npz: Annotated[bool, Parameter(negative=())] = False,
@@ -30,6 +32,7 @@ def anatomy(
         run: the run folder.
         instance: which sequence of the test part, from 0.
         start: its first step to look at, from 1; the state is carried up to it.
+        around: look at the first place where this text stands, from 20 characters before it, instead of `start`.
         steps: how many steps, at most 1000.
         out: the page to write; anatomy.html in the run folder where left out.
         npz: also write every array, to a .npz beside the page.
@@ -46,8 +49,11 @@ def anatomy(
         loaded = load(run)
         dataset, part = held_out(loaded, options)
         sequences = dataset.parts[part]
+        if around is not None:
+            start = _start_before(around, sequences.texts, instance)
         try:
-            found = window(loaded.model, sequences, loaded.encoding, instance=instance, start=start, steps=steps)
+            model = loaded.model.double()  # a trained model's gradient is a small difference of large paths
+            found = window(model, sequences, loaded.encoding, instance=instance, start=start, steps=steps)
         except ArithmeticError as error:
             raise CommandError(one_line(error)) from error
         path = run / "anatomy.html" if out is None else out
@@ -57,3 +63,15 @@ def anatomy(
             found.anatomy.save(path.with_suffix(".npz"))
     print(found.anatomy.verdict)
     print(f"{path}: {found.name}" + (f"; arrays in {path.with_suffix('.npz')}" if npz else ""))
+
+
+def _start_before(text: str, texts: Sequence[str] | None, instance: int) -> int:
+    """The step, from 1, that is 20 characters before the first place of `text`."""
+    from throughtime.cli.errors import Refused
+
+    if texts is None or not 0 <= instance < len(texts):
+        raise Refused(f"--around: expected sequences of characters, and among them --instance {instance}, found none")
+    place = texts[instance].find(text)
+    if place < 0:
+        raise Refused(f"--around: expected text that stands in sequence {instance}, found {text!r}, which does not")
+    return max(1, place + 1 - 20)

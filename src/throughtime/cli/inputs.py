@@ -30,7 +30,7 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     split = options.split
     if split is None and options.source not in BUILTIN and options.valid is None and options.test is None:
         split = SPLIT
-    places = {name: _absolute(getattr(options, name)) for name in PLACES}
+    places = {name: absolute(getattr(options, name)) for name in PLACES}
     dataset = data.load(**places, split=split, seed=options.seed, task=options.task, **options.given())  # type: ignore[arg-type]
     return replace(options, **places, split=split, task=dataset.task), dataset
 
@@ -75,7 +75,7 @@ def _load(run: Run, options: DataOptions, labelled: bool) -> Dataset:
     return data.load(**given, encoding=run.encoding, labelled=labelled)
 
 
-def _absolute(source: str | None) -> str | None:
+def absolute(source: str | None) -> str | None:
     """A path that means the same wherever one is; the names of built-in sources as they are."""
     if source is None or not Path(source).exists():
         return source

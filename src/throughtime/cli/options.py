@@ -123,6 +123,8 @@ class TrainOptions(DataOptions):
     """Who computes the recurrence."""
     on_nonfinite: Annotated[Literal["stop", "skip"], Parameter(group=LEARNING)] = "stop"
     """What to do about a loss or gradient that is NaN or infinite: stop, or leave that batch out."""
+    watch: Annotated[bool, Parameter(group=LEARNING, negative=())] = False
+    """Take the anatomy of one held-out stretch epoch by epoch: how far back its gradient reaches, and a picture of it."""
 
     horizon: Horizon = 1
     """Steps ahead that forecasts are measured for."""

@@ -60,7 +60,7 @@ def learning_curve(history: History, title: str, baselines: Mapping[str, float])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
-    return _png(figure)
+    return as_png(figure)
 
 
 def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> bytes:
@@ -88,10 +88,10 @@ def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], titl
                         j, i, text, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=7
                     )
     figure.colorbar(image, shrink=0.8, label="share of the true class" + (" (numbers: %)" if k <= 25 else ""))
-    return _png(figure)
+    return as_png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()

@@ -13,6 +13,7 @@ from throughtime.cli.options import DEFAULTS, TrainOptions
 from throughtime.cli.parser import ENVIRONMENT
 
 if TYPE_CHECKING:
+    from throughtime.anatomy.watch import Watch
     from throughtime.data import Dataset
     from throughtime.learning import History
 
@@ -51,8 +52,9 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         model = _new_model(options, dataset)
     if leads:
         _introduce(options, dataset, model)
+    watch = _watch(options, dataset) if options.watch and leads else None
     with _computing_on(options.engine):
-        history = _fit(model, options, dataset, out, fabric)
+        history = _fit(model, options, dataset, out, fabric, watch)
         if not leads:
             return
         results = _measure(options, dataset, model, history)
@@ -64,7 +66,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             config=options.resolved() | {ENVIRONMENT: environment() | {"sha256": checksums}},
             history=history,
             metrics=results,
-            files=_pictures(options, dataset, history, results),
+            files=_pictures(options, dataset, history, results, watch),
             overwrite=options.overwrite or options.resume,
         )
         unfinished.clear(out)
@@ -160,7 +162,20 @@ def _computing_on(engine: str) -> Iterator[None]:
         ops.set_engine(before)
 
 
-def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric: Any) -> History:
+def _watch(options: TrainOptions, dataset: Dataset) -> Watch:
+    """A watch over the first steps of the first held-out sequence."""
+    from throughtime.anatomy.watch import Watch
+    from throughtime.data.batches import collate, schedule
+
+    part = dataset.valid or dataset.train
+    first = collate(
+        part.take([0]), schedule(part.lengths[:1], 1, truncate=WINDOW if part.per_step else None, shuffle=False)[0]
+    )
+    assert first.y is not None  # what is trained on has targets
+    return Watch(first.x, first.y, first.lengths, reduction=options.reduction, say=say)
+
+
+def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric: Any, watch: Watch | None) -> History:
     from throughtime.cli import unfinished
     from throughtime.learning import Checkpoints, Interrupted, NonFiniteError, fit
 
@@ -185,6 +200,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
             patience=options.patience,
             seed=options.seed,
             progress=fabric is None or fabric.is_global_zero,
+            watch=watch,
             checkpoint=checkpoint,
             on_nonfinite=options.on_nonfinite,
             fabric=fabric,
@@ -226,8 +242,10 @@ def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: Histo
     return found | {name: metrics.measure_labels(model, part, encoding, truncate) for name, part in scored.items()}
 
 
-def _pictures(options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any]) -> dict[str, bytes]:
-    """The learning curve, and the confusion matrix where there is one, by file name."""
+def _pictures(
+    options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any], watch: Watch | None
+) -> dict[str, bytes]:
+    """The learning curve, and the confusion matrix and what was watched where there are such, by file name."""
     from throughtime.cli import pictures
 
     found = {
@@ -241,4 +259,6 @@ def _pictures(options: TrainOptions, dataset: Dataset, history: History, results
         found["confusion-matrix.png"] = pictures.confusion_matrix(
             results[last]["confusion"], dataset.encoding.labels, title
         )
+    if watch is not None and watch.looks:
+        found["memory.png"] = pictures.as_png(watch.picture())
     return found

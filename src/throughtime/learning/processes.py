@@ -12,7 +12,8 @@ import os
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed import distributed_c10d
 
 from throughtime.data.batches import Window
 
@@ -30,11 +31,26 @@ def launched() -> Any | None:
         raise ImportError(
             "torchrun: expected the package lightning-fabric, which is not installed: pip install 'throughtime[scale]'"
         ) from error
+    _meet()
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     nodes = int(os.environ["WORLD_SIZE"]) // here
     fabric = Fabric(accelerator="cpu", devices=here, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return fabric
+
+
+def _meet() -> None:
+    """Start the process group under names of this attempt's own.
+
+    torchrun keeps one store of addresses for all attempts; a worker started anew could read those of the dead ones there, and
+    wait for them for ever.
+    """
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    store = distributed_c10d.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group(
+        "gloo", store=distributed_c10d.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size
+    )
 
 
 class Team:

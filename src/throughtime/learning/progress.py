@@ -30,7 +30,7 @@ class _Bar(Progress):
         shown = {"train_loss": "train loss", "valid_loss": "valid loss", "valid_accuracy": "valid accuracy"}
         values = "  ".join(f"{label} {row[name]:.4f}" for name, label in shown.items() if name in row)
         self._bar.console.print(
-            f"epoch {row['epoch']:>3}  {values}  [dim]{row['seconds']:.1f} s[/dim]", highlight=False
+            f"epoch {row['epoch']:>3}  {values}  [dim]{row['seconds']:.1f} s[/dim]", highlight=False, soft_wrap=True
         )
 
 
@@ -50,5 +50,6 @@ def progress_bar(show: bool | None, steps: int, done: int = 0) -> Iterator[Progr
         yield Progress()
         return
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield _Bar(bar, bar.add_task("training", total=steps, completed=done))
