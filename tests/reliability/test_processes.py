@@ -14,6 +14,7 @@ from problems import assert_close
 from processes import CASES
 from safetensors.torch import load_file
 
+from throughtime.cli import main
 from throughtime.data.batches import schedule
 from throughtime.learning.processes import Team
 
@@ -79,3 +80,53 @@ def test_alone_nothing_is_exchanged() -> None:
     assert team.leads
     assert team.sum(values) is values
     assert team.combine([], 3, numbers) is numbers
+
+
+KILLER = """
+import os, signal, sys
+from throughtime.cli import main
+from throughtime.learning import Checkpoints
+
+due, updates = Checkpoints.due, 0
+
+def watched(self):
+    global updates
+    updates += 1
+    if updates == 20 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return due(self)
+
+Checkpoints.due = watched
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_worker_is_started_anew_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    rows = [draw.choice(["one", "two", "three", "four"], draw.integers(2, 20)) for _ in range(80)]
+    Path("corpus.conll").write_text("\n\n".join("\n".join(f"{word}\t{word[0]}" for word in row) for row in rows))
+    Path("killer.py").write_text(KILLER)
+    options = ["train", "corpus.conll", "--task", "tag", "--states", "9", "--embedding", "none", "--epochs", "3"]
+    options += ["--batch-size", "7", "--checkpoint-every", "3", "--out"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "1",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    shared = subprocess.run(
+        [*torchrun, "killer.py", *options, "shared"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert shared.returncode == 0, shared.stderr[-4000:]
+    assert "exitcode: -9" in shared.stderr
+    assert shared.stdout.count("run folder: shared") == 1
+    assert main([*options, "alone"]) == 0
+    expected = load_file("alone/model.safetensors")
+    for name, value in load_file("shared/model.safetensors").items():
+        assert_close(value, expected[name], 1e-5, name)

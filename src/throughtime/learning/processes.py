@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed import distributed_c10d
 
 from throughtime.data.batches import Window
 
@@ -45,12 +44,12 @@ def _meet() -> None:
     torchrun keeps one store of addresses for all attempts; a worker started anew could read those of the dead ones there, and
     wait for them for ever.
     """
-    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-    store = distributed_c10d.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    attempt = f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    shared = distributed.TCPStore(address, port, is_master=False)  # type: ignore[reportPrivateImportUsage]
+    store = distributed.PrefixStore(attempt, shared)  # type: ignore[reportPrivateImportUsage]
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    distributed.init_process_group(
-        "gloo", store=distributed_c10d.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size
-    )
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size)
 
 
 class Team:
