@@ -1,0 +1,27 @@
+"""The Python in the documents runs as it stands there, and what the tutorial claims holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+def test_every_python_block_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, in one namespace; a line of an error is the document's."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = list(FENCE.finditer(text))
+    assert blocks, f"{document}: expected blocks of Python, found none"
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    with torch.random.fork_rng():
+        for block in blocks:
+            before = text.count("\n", 0, block.start(1))
+            exec(compile("\n" * before + block[1], document, "exec"), namespace)
