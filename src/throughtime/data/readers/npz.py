@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from throughtime.data.records import Records
 
 DEFLATE_LIMIT = 1032  # no deflated byte becomes more bytes than this (zlib's own technical note)
 ALLOWED = ("x", "y", "lengths")
+
+BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError)
+"""What Python's reader of archives raises about those that are malformed."""
 
 
 def read_npz(path: Path, options: Options) -> Records:
@@ -29,8 +34,12 @@ def read_npz(path: Path, options: Options) -> Records:
             arrays = {
                 member.filename.removesuffix(".npy"): _read(path, archive, member) for member in archive.infolist()
             }
-    except zipfile.BadZipFile as error:
-        raise DataError(path, "a NumPy archive (.npz)", str(error)) from None
+    except DataError:
+        raise
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.filename is not None:  # the file cannot be opened
+            raise
+        raise DataError(path, "a NumPy archive (.npz)", " ".join(str(error).split())) from None
     if "x" not in arrays or not set(arrays) <= set(ALLOWED):
         raise DataError(path, "the arrays x and, where there are, y and lengths", ", ".join(sorted(arrays)) or "none")
     return from_arrays(str(path), arrays["x"], arrays.get("y"), arrays.get("lengths"), options)
