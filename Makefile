@@ -30,6 +30,9 @@ bench: $(INSTALLED)  ## time the learning step, the anatomy and an epoch beside 
 	$(BIN)/python benchmarks/anatomy.py
 	$(BIN)/python benchmarks/epoch.py
 
+docs: $(INSTALLED)  ## the documentation as a web site, in site/; a broken link is an error
+	PYTHONPATH=tools $(BIN)/zensical build --strict -f mkdocs.yml
+
 SANITIZED := build/sanitize
 sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	cmake -S . -B $(SANITIZED) -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DTHROUGHTIME_SANITIZE=ON

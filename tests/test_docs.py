@@ -10,6 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"""\]\(([^)#:\s]+)[^):\s]*\)|src="([^":]+)\"""")
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -25,3 +26,10 @@ def test_every_python_block_runs(document: str, tmp_path: Path, monkeypatch: pyt
         for block in blocks:
             before = text.count("\n", 0, block.start(1))
             exec(compile("\n" * before + block[1], document, "exec"), namespace)
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    targets = {found[1] or found[2] for found in LINK.finditer(text)}
+    assert sorted(target for target in targets if not (document.parent / target).exists()) == []
