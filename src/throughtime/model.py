@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime import ops, step
@@ -109,7 +110,7 @@ class ElmanNetwork(nn.Module):
         """
         x, lengths, s0 = self._checked(x, lengths, s0)
         states, final = ops.recurrence(x, self.U, self.W, self.b, s0, lengths, self.nonlinearity)
-        z = (states @ self.V.T + self.c).transpose(0, 1)
+        z = F.linear(states, self.V, self.c).transpose(0, 1)
         return (z, final) if return_state else z
 
     def loss(
@@ -176,8 +177,8 @@ class ElmanNetwork(nn.Module):
         y = check_labels(y, B, T)
         if not torch.compiler.is_compiling():
             check_label_range(y, self.k, lengths)
-        parameters = (self.U, self.W, self.b, self.V, self.c)
-        return x_first, y.T, *parameters, s0, lengths, self.nonlinearity, reduction
+        own = self._parameters  # looking each up as an attribute costs a microsecond
+        return x_first, y.T, own["U"], own["W"], own["b"], own["V"], own["c"], s0, lengths, self.nonlinearity, reduction
 
 
 def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]]) -> str:
@@ -190,6 +191,7 @@ def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]
     return "\n".join(line.rstrip() for line in lines)
 
 
+@torch.no_grad()
 def bptt(
     net: ElmanNetwork,
     x: Tensor,

@@ -12,6 +12,7 @@ names the argument, what was expected and what was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,7 +142,7 @@ def check_finite(x: Tensor, lengths: Tensor | None) -> None:
 
     The sum of all elements answers the common case in one pass; only when it is not finite is each element looked at.
     """
-    if torch.isfinite(x.detach().sum()):
+    if math.isfinite((x.detach() if x.requires_grad else x).sum().item()):
         return
     bad = ~torch.isfinite(x) & real_steps(x.shape[1], lengths, x.device).unsqueeze(-1)
     if bad.any():

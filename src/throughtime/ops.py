@@ -82,7 +82,7 @@ def engine_for(W: Tensor) -> ModuleType:
     global _told_missing
     if _chosen == "reference":
         return reference
-    suits = W.device.type == "cpu" and W.dtype in (torch.float32, torch.float64)
+    suits = W.is_cpu and W.dtype in (torch.float32, torch.float64)
     if suits and native.load_error is None:
         return native
     if _chosen == "native":

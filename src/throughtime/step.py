@@ -10,6 +10,7 @@ are checked by the callers (see `notation`), not here.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime import contraction, loss, ops
@@ -57,35 +58,36 @@ def elman_gradients(
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
 ) -> tuple[Tensor, Tensor, contraction.Gradients | None]:
-    """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0."""
+    """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0.
+
+    Call it where gradients are not recorded."""
     run = ops.engine_for(W)
-    with torch.no_grad():
-        if hasattr(run, "learning_step"):
-            value, final, *found = run.learning_step(
-                x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients
-            )
-            if not gradients:
-                return value.to(W.dtype), final, None
-            dU, dW, db, dV, dc, dx, ds0 = found
-            return value.to(W.dtype), final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)
-        states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
-        y = loss.counted_labels(y, lengths)
-        norm = loss.normalizer(y, reduction)
-        z = states @ V.T + c
-        value = (loss.step_losses(z, y).sum(dtype=torch.float64) / norm).to(W.dtype)
+    if hasattr(run, "learning_step"):
+        value, final, *found = run.learning_step(
+            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients
+        )
         if not gradients:
             return value, final, None
-        e = loss.errors(z, y) / norm
-        needed = [needs[0], True, True, True, needs[1]]
-        dx, dU, dW, db, ds0 = ops.gradients(run, e @ V, None, states, x, U, W, s0, lengths, nonlinearity, False, needed)
-        dV, dc = contraction.recurrent_gradient(e, states), contraction.bias_gradient(e)
-        return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
+        dU, dW, db, dV, dc, dx, ds0 = found
+        return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)
+    states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
+    y = loss.counted_labels(y, lengths)
+    norm = loss.normalizer(y, reduction)
+    z = F.linear(states, V, c)
+    value = (loss.step_losses(z, y).sum(dtype=torch.float64) / norm).to(W.dtype)
+    if not gradients:
+        return value, final, None
+    e = loss.errors(z, y) / norm
+    needed = [needs[0], True, True, True, needs[1]]
+    dx, dU, dW, db, ds0 = ops.gradients(run, e @ V, None, states, x, U, W, s0, lengths, nonlinearity, False, needed)
+    dV, dc = contraction.recurrent_gradient(e, states), contraction.bias_gradient(e)
+    return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
 
 
 def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):
     """The same loss from differentiable parts: what `torch.compile`, `torch.func` and second derivatives see."""
     states, final = ops.recurrence(x, U, W, b, s0, lengths, nonlinearity)
-    return loss.cross_entropy(states @ V.T + c, y, lengths, reduction), final
+    return loss.cross_entropy(F.linear(states, V, c), y, lengths, reduction), final
 
 
 class _ElmanLoss(torch.autograd.Function):

@@ -130,8 +130,8 @@ def learning_step(
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
 ) -> tuple[Any, ...]:
-    """Loss (double scalar), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None without
-    `gradients`)."""
+    """Loss (scalar, summed in double), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None
+    without `gradients`)."""
     net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
     T, B, n, d = net[1:5]
     k = V.shape[0]
@@ -151,7 +151,7 @@ def learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
         final.data_ptr(), dx, dU, dW, db, dV, dc, ds0,
     )  # fmt: skip
-    return torch.scalar_tensor(loss, dtype=torch.float64), final, *found
+    return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 
 
 # --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------
