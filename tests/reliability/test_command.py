@@ -203,3 +203,33 @@ def test_the_configuration_tells_what_a_run_was_made_with(undisturbed):
     } <= made.keys()
     assert set(made["sha256"]) == {"train", "valid", "test"}
     shutil.rmtree("undisturbed")
+
+
+def sources() -> dict[str, str]:
+    draw = random.Random(1)
+    words = ["one", "two", "three"]
+    conll = "\n\n".join("\n".join(f"{w}\t{w[0]}" for w in draw.choices(words, k=5)) for _ in range(30))
+    rows = [(i, t, draw.random(), "ab"[i % 2]) for i in range(30) for t in range(4)]
+    table = "id,time,value,label\n" + "".join(f"{i},{t},{value},{label}\n" for i, t, value, label in rows)
+    series = "value\n" + "".join(f"{draw.random()}\n" for _ in range(200))
+    return {"tag.conll": conll, "classify.csv": table, "forecast.csv": series}
+
+
+REPEATED = {
+    "tag.conll": ["--bidirectional", "--dropout", "0.2", "--layers", "2"],
+    "classify.csv": ["--id", "id", "--time", "time", "--features", "value", "--target", "label", "--patience", "1"],
+    "forecast.csv": ["--features", "value", "--target", "value", "--task", "forecast", "--truncate", "10"],
+    "corpus.txt": ["--embedding", "4"],
+}
+
+
+@pytest.mark.parametrize("source", REPEATED)
+def test_same_seed_same_bits_for_every_task(source: str) -> None:
+    for name, text in sources().items():
+        Path(name).write_text(text)
+    for out in ("first", "second"):
+        assert (
+            main(["train", source, *REPEATED[source], "--states", "6", "--epochs", "2", "--seed", "4", "--out", out])
+            == 0
+        )
+    assert_same(Path("first"), Path("second"))

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import throughtime as tt
@@ -32,7 +32,7 @@ from throughtime.learning import Checkpoints, History, run
 EXAMPLES = int(os.environ.get("THROUGHTIME_FUZZ", "40"))
 fuzzed = settings(
     max_examples=EXAMPLES,
-    deadline=5000,
+    deadline=20_000,  # ms: no hang, also where other programs run
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     database=None,
 )
@@ -132,6 +132,12 @@ def test_run_folders(draw) -> None:
     check(run.load, SMALL_RUN | {name: draw.draw(damaged(SMALL_RUN[name]))})
 
 
+def test_configurations_nested_without_end() -> None:
+    originals()
+    check(run.load, SMALL_RUN | {"config.toml": b"states = " + b"[" * 5000})
+    check(run.load, SMALL_RUN | {"metrics.json": b"[" * 100_000})
+
+
 def resume(folder: Path) -> None:
     """Loads the checkpoint into a training that is over at once or soon."""
     work = folder.parent / "work"
@@ -193,6 +199,7 @@ TOML = b'states = 4\nlr = 0.1\n[environment]\ntorch = "2"\nthreads = 1\n'
 
 @fuzzed
 @given(damaged(TOML))
+@example(b"states = " + b"[" * 5000)
 def test_toml(content: bytes) -> None:
     check(lambda folder: read_toml(folder / "run.toml"), {"run.toml": content}, (Refused,))
 

@@ -87,6 +87,8 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path}: expected TOML, found: {error}") from error
+    except RecursionError as error:
+        raise Refused(f"{path}: expected TOML, found values nested too deeply") from error
     except (OSError, ValueError) as error:
         raise Refused(f"--config: {one_line(error)}") from error
 

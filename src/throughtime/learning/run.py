@@ -249,7 +249,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         raise ValueError(f"{path / 'vocabulary.json'}: {error}") from error
     try:
         config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-    except ValueError as error:  # TOML or UTF-8
+    except (ValueError, RecursionError) as error:  # TOML, UTF-8, or nested without end
         raise ValueError(f"{path / 'config.toml'}: expected TOML, found: {error}") from error
     metrics = _read_json(path / "metrics.json")
     if not isinstance(metrics, dict):
