@@ -33,7 +33,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     from throughtime.cli.doctor import environment
     from throughtime.cli.inputs import training_data
     from throughtime.learning import forecasts, run
-    from throughtime.learning.processes import launched
+    from throughtime.learning.processes import launched, leave
     from throughtime.learning.windows import checksum
 
     fabric = launched()
@@ -55,6 +55,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     watch = _watch(options, dataset) if options.watch and leads else None
     with _computing_on(options.engine):
         history = _fit(model, options, dataset, out, fabric, watch)
+        leave()
         if not leads:
             return
         results = _measure(options, dataset, model, history)

@@ -115,3 +115,9 @@ class Team:
             return states
         own = torch.arange(states.shape[-2]) % self.size == self.rank
         return self.sum(states.where(own.unsqueeze(-1), 0.0))
+
+
+def leave() -> None:
+    """End what `launched` began: a process that exits while the exchange's threads still run may abort."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
