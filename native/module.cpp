@@ -72,18 +72,20 @@ struct Net {
             if (length(b) < 0 || length(b) > T)
                 throw std::invalid_argument("lengths: expected 0 to " + std::to_string(T) + ", found " +
                                             std::to_string(length(b)) + " in row " + std::to_string(b));
-        if (symbols) check_range("x", "a symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
+        if (symbols) check_range("x: symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
     }
 
-    /// Every value of a real step must be in 0 .. count - 1, or equal to `also`.
-    void check_range(const char* name, const char* what, Series<const std::int64_t> values, Index count, Index also) const {
+    /// Every value of a real step must be in 0 .. count - 1, or `ignored` where that is not count.
+    void check_range(const char* what, Series<const std::int64_t> values, Index count, Index ignored) const {
         for (Index b = 0; b < B; ++b)
             for (Index t = 0; t < length(b); ++t) {
                 const std::int64_t value = *values.at(t, b);
-                if ((value < 0 || value >= count) && (value != also || also == count))
-                    throw std::invalid_argument(std::string(name) + ": expected " + what + " from 0 to " +
-                                                std::to_string(count - 1) + ", found " + std::to_string(value) + " at step " +
-                                                std::to_string(t) + " of row " + std::to_string(b));
+                if ((value < 0 || value >= count) && (value != ignored || ignored == count)) {
+                    const std::string also = ignored == count ? "" : " (or " + std::to_string(ignored) + ", ignored)";
+                    throw std::invalid_argument(what + (" in row " + std::to_string(b)) + ", step " + std::to_string(t) +
+                                                ": expected 0 to " + std::to_string(count - 1) + also + ", found " +
+                                                std::to_string(value));
+                }
             }
     }
 };
@@ -185,7 +187,7 @@ double py_learning_step(NET_ARGUMENTS, Index k, Address V, Address c, Address y,
     const Net net NET;
     net.check();
     if (k < 1) throw std::invalid_argument("sizes: expected k >= 1");
-    net.check_range("y", "a label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
+    net.check_range("y: label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
     return (is_double ? learning_step<double> : learning_step<float>)(
         net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dU, dW, db, ds0});
 }

@@ -1,5 +1,6 @@
 #include "pool.hpp"
 
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -25,17 +26,36 @@ void relax() {
 #endif
 }
 
+/// The threads of the OpenMP runtime that PyTorch runs its own operations on, where that is libgomp. They stay awake between
+/// operations, so that threads of ours would have to fight them for the cores.
+struct OpenMP {
+    void (*parallel)(void (*body)(void*), void* context, unsigned threads, unsigned flags);
+    int (*max_threads)();
+
+    static OpenMP find() {
+        void* const library = dlopen("libgomp.so.1", RTLD_NOW | RTLD_NOLOAD);  // only where it is there already
+        if (!library) return {};
+        return {reinterpret_cast<decltype(parallel)>(dlsym(library, "GOMP_parallel")),
+                reinterpret_cast<decltype(max_threads)>(dlsym(library, "omp_get_max_threads"))};
+    }
+
+    bool has(int threads) const { return parallel && max_threads && max_threads() >= threads; }
+};
+
 /// One call at a time: whoever holds `busy` owns the job.
 struct Pool {
+    explicit Pool(const OpenMP& openmp) : team(openmp) {}
+
     std::mutex busy;
-    int workers = 0;  // guarded by busy
+    const OpenMP team;
+    int workers = 0;  // of our own; guarded by busy
 
     // The job. Written by the owner while `open` is false and nobody is inside.
     void (*body)(void*, Index) = nullptr;
     void* context = nullptr;
     Index tasks = 0;
     std::atomic<Index> next{0};   // the next task to be taken
-    std::atomic<int> seats{0};    // how many workers may still join
+    std::atomic<int> seats{0};    // how many threads may still join
     std::exception_ptr error;     // of the first task that failed; guarded by error_mutex
     std::mutex error_mutex;
 
@@ -70,25 +90,43 @@ struct Pool {
         }
     }
 
-    void run(int threads) {
+    /// The whole team is called, whatever `threads` is: libgomp ends threads that are left out.
+    void run_on_team() {
+        team.parallel(
+            [](void* pool) {
+                FlushToZero mode;
+                Pool& self = *static_cast<Pool*>(pool);
+                if (self.seats.fetch_sub(1) > 0) self.take_tasks();
+            },
+            this, 0, 0);
+    }
+
+    void run_on_workers(int threads) {
         for (; workers < threads - 1; ++workers) std::thread([this] { work(); }).detach();
-        next.store(0);
-        seats.store(threads - 1);
-        error = nullptr;
+        seats.fetch_sub(1);  // the caller's own
         open.store(true);
         calls.fetch_add(1);
         calls.notify_all();
         take_tasks();
         open.store(false);
         while (inside.load() != 0) relax();
+    }
+
+    void run(int threads) {
+        next.store(0);
+        seats.store(threads);
+        error = nullptr;
+        if (team.has(threads)) run_on_team();
+        else run_on_workers(threads);
         if (error) std::rethrow_exception(error);
     }
 };
 
-// A forked child has none of its parent's threads: it starts with a new pool, and the old one is left where it is.
+// A forked child has none of its parent's threads, of either kind: it starts with a new pool and threads of its own, and the old
+// one is left where it is.
 Pool* Pool::shared = [] {
-    pthread_atfork(nullptr, nullptr, [] { Pool::shared = new Pool; });
-    return new Pool;
+    pthread_atfork(nullptr, nullptr, [] { Pool::shared = new Pool(OpenMP{}); });
+    return new Pool(OpenMP::find());
 }();
 
 }  // namespace

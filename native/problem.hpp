@@ -85,7 +85,7 @@ struct StepCall {
     const S* c;                    // [k]
     Series<const std::int64_t> y;  // [T, B] in 0 .. k - 1, or ignored_label
     bool per_token;                // divide the loss by the counted steps, not by B
-    Rows<S> final;                 // out [B, d]
+    Rows<S> final;                 // out [B, d], or absent
     Series<S> dx;                  // out [T, B, n], or absent
     S* dU;                         // out [d, n]; null (with the four below): the loss alone is wanted
     S* dW;                         // out [d, d]

@@ -71,6 +71,7 @@ Panels<S> pack_transposed(const S* b, Index K, Index N, S* out) {
 /// Runs the tiles of one column of panels: M rows cut as evenly as the largest tile allows.
 template <class S, Left Layout, int Width, int Panels_, int Most>
 THROUGHTIME_INLINE void tile_column(Index M, TileArguments<S> t) {
+    if (M <= Most) return tile_of<S, Layout, Width, Panels_, Most>(M)(t);
     const Index tiles = (M + Most - 1) / Most, base = M / tiles, longer = M % tiles;
     for (Index i = 0; i < tiles; ++i) {
         const Index rows = base + (i < longer);

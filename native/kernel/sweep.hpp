@@ -76,9 +76,10 @@ void read_initial_states(const Block& block, const Recurrence<S>& net, Index row
     }
 }
 
-/// Gives the rows whose last slot is tau their final state. `states`: the rows of that slot.
+/// Gives the rows whose last slot is tau their final state, where `final` is not absent. `states`: the rows of that slot.
 template <class S>
 void write_final_states(const Block& block, Index tau, Index d, const S* states, const Rows<S>& final) {
+    if (!final) return;
     for (Index i = block.count[tau + 1]; i < block.count[tau]; ++i)
         copy_row(final.at(block.order[i]), states + i * row_stride<S>(d), d);
 }

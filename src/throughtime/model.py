@@ -24,7 +24,6 @@ from throughtime.notation import (
     check_choice,
     check_finite,
     check_inputs,
-    check_label_range,
     check_labels,
     check_lengths,
     check_positive,
@@ -133,7 +132,7 @@ class ElmanNetwork(nn.Module):
             return_state: also return the final states [B, d], cut from the gradient: what truncated BPTT carries on.
         """
         arguments = self._step_arguments(x, y, lengths, s0, reduction)
-        value, final = step.elman_loss(*arguments)
+        value, final = step.elman_loss(*arguments, carry=return_state)
         return (value, final) if return_state else value
 
     def initial_state(self, B: int) -> Tensor:
@@ -175,8 +174,6 @@ class ElmanNetwork(nn.Module):
         x_first, lengths, s0 = self._checked(x, lengths, s0)
         T, B = x_first.shape[:2]
         y = check_labels(y, B, T)
-        if not torch.compiler.is_compiling():
-            check_label_range(y, self.k, lengths)
         own = self._parameters  # looking each up as an attribute costs a microsecond
         return x_first, y.T, own["U"], own["W"], own["b"], own["V"], own["c"], s0, lengths, self.nonlinearity, reduction
 

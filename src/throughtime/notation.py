@@ -51,15 +51,21 @@ def check_shape(name: str, tensor: Any, letters: Sequence[str], expected: Sequen
     """Refuse anything but a tensor of shape `expected`; None stands for any size, `letters` names the axes in the message."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a tensor, found {type(tensor).__name__}")
-    if len(expected) == tensor.dim() and all(e is None or e == f for e, f in zip(expected, tensor.shape, strict=True)):
+    shape = tensor.shape
+    if shape == expected:
+        return
+    if len(expected) == len(shape) and all(e is None or e == f for e, f in zip(expected, shape, strict=True)):
         return
     named = ", ".join(a if e is None else f"{a}={e}" for a, e in zip(letters, expected, strict=True))
     raise ValueError(f"{name}: expected shape [{named}], found {_shape(tensor.shape)}")
 
 
+_SYMBOL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+
+
 def is_symbols(x: Tensor) -> bool:
     """Whether `x` holds integer symbols (one-hot vectors by their index) rather than float vectors."""
-    return x.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+    return x.dtype in _SYMBOL_TYPES
 
 
 def check_inputs(x: Any, n: int, dtype: torch.dtype) -> tuple[int, int]:
@@ -124,8 +130,8 @@ def check_symbol_range(x: Tensor, n: int, lengths: Tensor | None) -> None:
 
 
 def _check_range(what: str, values: Tensor, size: int, lengths: Tensor | None, ignored: int | None) -> None:
-    low, high = (int(v) for v in values.aminmax())
-    if low >= 0 and high < size:
+    low, high = values.aminmax()
+    if low.item() >= 0 and high.item() < size:
         return
     bad = (values < 0) | (values >= size)
     if ignored is not None:

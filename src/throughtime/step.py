@@ -4,7 +4,7 @@
     backward    e_t = ∂L/∂z_t, ∂L/∂V, ∂L/∂c      δ from the sweep, then ∂L/∂U, ∂L/∂W, ∂L/∂b; ∂L/∂x, ∂L/∂s_0 where asked for
 
 Layout (time first): x [T, B, n] or symbols [T, B]; y [T, B] int64; final [B, d]; lengths int64 [B] or None. Public arguments
-are checked by the callers (see `notation`), not here.
+are checked by the callers (see `notation`), but for the range of the labels, which is checked where they are read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime import contraction, loss, ops
+from throughtime.notation import check_label_range
 
 
 def elman_loss(
@@ -28,8 +29,9 @@ def elman_loss(
     lengths: Tensor | None = None,
     nonlinearity: str = "tanh",
     reduction: str = "sequence",
-) -> tuple[Tensor, Tensor]:
-    """The loss of an Elman network (differentiable scalar) and its final states [B, d] (detached, to be carried on).
+    carry: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """The loss of an Elman network (differentiable scalar) and its final states [B, d] (detached), None without `carry`.
 
     Args:
         x, U, W, b, s0, lengths, nonlinearity: as in `recurrence`.
@@ -39,8 +41,9 @@ def elman_loss(
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
-        return value, final.detach()
-    return _ElmanLoss.apply(x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction)  # type: ignore[no-any-return]
+        return value, final.detach() if carry else None
+    found = _ElmanLoss.apply(U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry)
+    return found if carry else (found, None)  # type: ignore[return-value]
 
 
 def elman_gradients(
@@ -57,19 +60,21 @@ def elman_gradients(
     reduction: str,
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
-) -> tuple[Tensor, Tensor, contraction.Gradients | None]:
-    """Loss (scalar), final states [B, d] and gradients by the hand-derived formulas; `needs` asks for those of x and s_0.
+    carry: bool = True,
+) -> tuple[Tensor, Tensor | None, contraction.Gradients | None]:
+    """Loss (scalar), final states [B, d] (where `carry` asks for them) and gradients by the hand-derived formulas; `needs` asks
+    for those of x and s_0.
 
     Call it where gradients are not recorded."""
     run = ops.engine_for(W)
     if hasattr(run, "learning_step"):
         value, final, *found = run.learning_step(
-            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients
+            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needs, gradients, carry
         )
         if not gradients:
             return value, final, None
-        dU, dW, db, dV, dc, dx, ds0 = found
-        return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)
+        return value, final, contraction.Gradients(*found)
+    check_label_range(y.T, V.shape[0], lengths)
     states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
     y = loss.counted_labels(y, lengths)
     norm = loss.normalizer(y, reduction)
@@ -91,36 +96,39 @@ def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):
 
 
 class _ElmanLoss(torch.autograd.Function):
-    """Computes the gradients together with the loss, then scales them by what comes from above."""
+    """Computes the gradients together with the loss, then scales them by what comes from above. The tensors come in the order
+    of `Gradients`."""
 
     @staticmethod
-    def forward(ctx, x, U, W, b, V, c, s0, y, lengths, nonlinearity, reduction):
+    def forward(ctx, U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry):
         needed = ctx.needs_input_grad
-        value, final, found = elman_gradients(
-            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, (needed[0], needed[6]), any(needed)
+        value, final, ctx.found = elman_gradients(
+            x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, needed[5:7], True in needed, carry
         )
-        ctx.save_for_backward(x, U, W, b, V, c, s0, y, lengths)
+        ctx.save_for_backward(U, W, b, V, c, x, s0, y, lengths)
         ctx.options = nonlinearity, reduction
-        ctx.found = None if found is None else (found.x, found.U, found.W, found.b, found.V, found.c, found.s0)
+        ctx.set_materialize_grads(False)
+        if not carry:
+            return value
         ctx.mark_non_differentiable(final)
         return value, final
 
     @staticmethod
-    def backward(ctx, dvalue, _):
-        needed = ctx.needs_input_grad[:7]
+    def backward(ctx, dvalue, *_):
         # The gradients are handed over, not copied; a second backward through the same graph computes them anew below.
         found, ctx.found = ctx.found, None
         if found is not None and not torch.is_grad_enabled():
             scale = dvalue.item()
             if scale != 1:
                 torch._foreach_mul_([g for g in found if g is not None], scale)  # type: ignore[attr-defined]
-            return *(g if need else None for g, need in zip(found, needed, strict=True)), None, None, None, None
+            return *found, None, None, None, None, None
         # With create_graph=True the gradients themselves will be differentiated, so they come from differentiable parts.
-        x, U, W, b, V, c, s0, y, lengths = ctx.saved_tensors
+        *parts, y, lengths = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:7]
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            x, U, W, b, V, c, s0 = nodes = [None if t is None else t.view_as(t) for t in (x, U, W, b, V, c, s0)]
+            U, W, b, V, c, x, s0 = nodes = [None if t is None else t.view_as(t) for t in parts]
             inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
             value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
             again = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph))  # type: ignore[arg-type]
-        return *(next(again) if need else None for need in needed), None, None, None, None
+        return *(next(again) if need else None for need in needed), None, None, None, None, None

@@ -129,17 +129,18 @@ def learning_step(
     reduction: str,
     needs: tuple[bool, bool] = (False, False),
     gradients: bool = True,
+    carry: bool = True,
 ) -> tuple[Any, ...]:
-    """Loss (scalar, summed in double), final [B, d], then dU, dW, db, dV, dc, dx, ds_0 (the last two as `needs` says; all None
-    without `gradients`)."""
+    """Loss (scalar, summed in double), final [B, d] (None without `carry`), then dU, dW, db, dV, dc, dx, ds_0 (the last two as
+    `needs` says; all None without `gradients`)."""
     net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
     T, B, n, d = net[1:5]
     k = V.shape[0]
-    V, c, y = _dense(V), _dense(c), _same(y, torch.int64)
+    V, c = V.contiguous(), c.contiguous()
     _check_shape("V", V, (k, d), W.dtype)
     _check_shape("c", c, (k,), W.dtype)
     _check_shape("y", y, (T, B), torch.int64)
-    final = W.new_empty((B, d))
+    final = W.new_empty((B, d)) if carry else None
     found: list[Tensor | None] = [None] * 7
     if gradients:
         _, U, W, b, *_ = keep
@@ -149,7 +150,7 @@ def learning_step(
     dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
-        final.data_ptr(), dx, dU, dW, db, dV, dc, ds0,
+        _address(final), dx, dU, dW, db, dV, dc, ds0,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 
@@ -165,19 +166,19 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     if dtype is not torch.float32 and dtype is not torch.float64:
         raise TypeError(f"W: expected float32 or float64, found {dtype}")
     symbols = x.dim() == 2
-    x = _same(x, torch.int64) if symbols else _rows(x)
-    U, W = _dense(U), _dense(W)
+    x = x.long() if symbols else _rows(x)
+    U, W = U.contiguous(), W.contiguous()
     _check_shape("x", x, (T, B) if symbols else (T, B, n), torch.int64 if symbols else dtype)
     _check_shape("U", U, (d, n), dtype)
     _check_shape("W", W, (d, d), dtype)
     if b is not None:
-        b = _dense(b)
+        b = b.contiguous()
         _check_shape("b", b, (d,), dtype)
     if s0 is not None:
         s0 = _rows(s0)
         _check_shape("s0", s0, (B, d), dtype)
     if lengths is not None:
-        lengths = _dense(lengths)
+        lengths = lengths.contiguous()
         _check_shape("lengths", lengths, (B,), torch.int64)
     step, row = x.stride()[:2]
     arguments = (
@@ -210,17 +211,9 @@ def _address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
 
 
-def _dense(t: Tensor) -> Tensor:
-    return t.contiguous()
-
-
 def _rows(t: Tensor) -> Tensor:
     """A tensor whose last dimension is contiguous; the others may have any strides."""
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
-
-
-def _same(t: Tensor, dtype: torch.dtype) -> Tensor:
-    return t if t.dtype is dtype else t.to(dtype)
 
 
 def _check_shape(name: str, t: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
