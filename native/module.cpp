@@ -91,9 +91,9 @@ struct Net {
 };
 
 template <class S>
-void forward(const Net& net, Address states, Address final) {
+void forward(const Net& net, Address states, Index states_step, Index states_row, Address final) {
     const ForwardCall<S> call{net.recurrence<S>(),
-                              {fresh<S>(states, net.T * net.B, net.d), net.B * net.d, net.d},
+                              {fresh<S>(states, net.T * net.B, net.d), states_step, states_row},
                               {pointer<S>(final), net.d}};
     kernels<S>().forward(call);
 }
@@ -108,7 +108,9 @@ struct Upstream {
 };
 
 struct Gradients {
-    Address delta, dx, dU, dW, db, ds0;
+    Address delta, dx;
+    Index dx_step, dx_row;
+    Address dU, dW, db, ds0;
 };
 
 template <class S>
@@ -118,7 +120,7 @@ void backward(const Net& net, const Upstream& up, const Gradients& out) {
                                {pointer<const S>(up.dstates), up.dstates_step, up.dstates_row},
                                {pointer<const S>(up.dfinal), up.dfinal_row},
                                {fresh<S>(out.delta, net.T * net.B, net.d), net.B * net.d, net.d},
-                               {fresh<S>(out.dx, net.T * net.B, net.n), net.B * net.n, net.n},
+                               {fresh<S>(out.dx, net.T * net.B, net.n), out.dx_step, out.dx_row},
                                fresh<S>(out.dU, net.d, net.n),
                                fresh<S>(out.dW, net.d, net.d),
                                pointer<S>(out.db),
@@ -144,7 +146,7 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
                            {pointer<const std::int64_t>(output.y), output.y_step, output.y_row},
                            output.per_token,
                            {pointer<S>(output.final), net.d},
-                           {fresh<S>(out.dx, net.T * net.B, net.n), net.B * net.n, net.n},
+                           {fresh<S>(out.dx, net.T * net.B, net.n), out.dx_step, out.dx_row},
                            fresh<S>(out.dU, net.d, net.n),
                            fresh<S>(out.dW, net.d, net.d),
                            pointer<S>(out.db),
@@ -163,33 +165,34 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
         Address W, Address b, Address s0, Index s0_row, Address lengths, bool reverse, int nonlinearity, int threads
 #define NET {T, B, n, d, x, x_step, x_row, symbols, U, W, b, s0, s0_row, lengths, reverse, nonlinearity, threads}
 
-void py_forward(NET_ARGUMENTS, Address states, Address final) {
+void py_forward(NET_ARGUMENTS, Address states, Index states_step, Index states_row, Address final) {
     const nb::gil_scoped_release released;
     const Net net NET;
     net.check();
-    (is_double ? forward<double> : forward<float>)(net, states, final);
+    (is_double ? forward<double> : forward<float>)(net, states, states_step, states_row, final);
 }
 
 void py_backward(NET_ARGUMENTS, Address states, Index states_step, Index states_row, Address dstates, Index dstates_step,
-                 Index dstates_row, Address dfinal, Index dfinal_row, Address delta, Address dx, Address dU, Address dW,
-                 Address db, Address ds0) {
+                 Index dstates_row, Address dfinal, Index dfinal_row, Address delta, Address dx, Index dx_step,
+                 Index dx_row, Address dU, Address dW, Address db, Address ds0) {
     const nb::gil_scoped_release released;
     const Net net NET;
     net.check();
     (is_double ? backward<double> : backward<float>)(
         net, {states, states_step, states_row, dstates, dstates_step, dstates_row, dfinal, dfinal_row},
-        {delta, dx, dU, dW, db, ds0});
+        {delta, dx, dx_step, dx_row, dU, dW, db, ds0});
 }
 
 double py_learning_step(NET_ARGUMENTS, Index k, Address V, Address c, Address y, Index y_step, Index y_row, bool per_token,
-                        Address final, Address dx, Address dU, Address dW, Address db, Address dV, Address dc, Address ds0) {
+                        Address final, Address dx, Index dx_step, Index dx_row, Address dU, Address dW, Address db,
+                        Address dV, Address dc, Address ds0) {
     const nb::gil_scoped_release released;
     const Net net NET;
     net.check();
     if (k < 1) throw std::invalid_argument("sizes: expected k >= 1");
     net.check_range("y: label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
     return (is_double ? learning_step<double> : learning_step<float>)(
-        net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dU, dW, db, ds0});
+        net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dx_step, dx_row, dU, dW, db, ds0});
 }
 
 /// y = exp(x), or sigma(x) by its number, elementwise.

@@ -9,7 +9,7 @@ namespace {
 
 constexpr Index block_rows = 64;          // enough to reuse the weights, few enough for several steps in a chunk
 constexpr Index chunk_rows = 256;         // rows whose states and deltas stay in the cache until they are contracted
-constexpr Index task_rows = 8;            // below this a register tile is not full
+constexpr Index task_rows = 16;            // below this a register tile is not full
 constexpr Index cached_work = 300'000;    // multiply-adds per row and step, hence weights, up to which the latter stay cached
 constexpr Index work_per_thread = 2'000'000;  // multiply-adds (some 20 microseconds) below which a second thread does not pay
 

@@ -109,7 +109,7 @@ class ElmanNetwork(nn.Module):
         """
         x, lengths, s0 = self._checked(x, lengths, s0)
         states, final = ops.recurrence(x, self.U, self.W, self.b, s0, lengths, self.nonlinearity)
-        z = F.linear(states, self.V, self.c).transpose(0, 1)
+        z = F.linear(states.transpose(0, 1), self.V, self.c)
         return (z, final) if return_state else z
 
     def loss(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from throughtime import contraction
 from throughtime.engines import native, reference
+from throughtime.layout import laid_out_like, new_like
 from throughtime.notation import check_choice, check_positive
 
 # --- the choice of engine ------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def recurrence(
         reverse: walk each row from its last step to its first.
 
     Returns:
-        states [T, B, d] and the final state of each row [B, d].
+        states [T, B, d], which lie in memory like x, and the final state of each row [B, d].
 
     Within a transform of `torch.func` the reference engine runs, whatever the choice: its operations are PyTorch's own, which
     every transform knows.
@@ -166,8 +167,9 @@ def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
 
 def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
     found = gradients(_engine(x, W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
-    # A schema has no optional outputs, and the shape functions promise contiguous ones.
-    return tuple(W.new_empty(0) if g is None else g.contiguous() for g in found)
+    # A schema has no optional outputs, and the shape functions promise how they lie.
+    dx, *others = (W.new_empty(0) if g is None else g for g in found)
+    return laid_out_like(x, dx) if needs[0] else dx, *(g.contiguous() for g in others)
 
 
 def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
@@ -218,12 +220,11 @@ def slopes(states: Tensor, nonlinearity: str) -> Tensor:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
-        arguments = x, U, W, b, s0, lengths, nonlinearity, reverse
         if unwatched():
-            states, final = _forward(*arguments)
+            states, final = _engine(x, W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
         else:
             with _below_autograd():
-                states, final = _recurrence(*arguments)
+                states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
         ctx.save_for_backward(x, U, W, s0, lengths, states)
         ctx.options = nonlinearity, reverse
         ctx.set_materialize_grads(False)
@@ -232,10 +233,11 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dstates, dfinal):
         x, U, W, s0, lengths, states = ctx.saved_tensors
-        needs = list(ctx.needs_input_grad[:5])
-        nonlinearity, reverse = ctx.options
-        run = _backward if unwatched() and not torch.is_grad_enabled() else _recurrence_backward
-        found = run(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+        needs = ctx.needs_input_grad[:5]
+        rest = dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs
+        if unwatched() and not torch.is_grad_enabled():
+            return *gradients(_engine(x, W), *rest), None, None, None
+        found = _recurrence_backward(*rest)
         return *(g if need else None for g, need in zip(found, needs, strict=True)), None, None, None
 
 
@@ -278,14 +280,15 @@ class _RecurrenceBackward(torch.autograd.Function):
 
 
 def _shapes(x, U, W, b, s0, lengths, nonlinearity, reverse):
-    T, B = x.shape[:2]
-    return U.new_empty(T, B, W.shape[0]), U.new_empty(B, W.shape[0])
+    B = x.shape[1]
+    return new_like(x, U, W.shape[0]), U.new_empty(B, W.shape[0])
 
 
 def _backward_shapes(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
-    T, B, d = states.shape
-    shapes = ((T, B, U.shape[1]), U.shape, W.shape, (d,), (B, d))
-    return tuple(W.new_empty(shape if need else (0,)) for shape, need in zip(shapes, needs, strict=True))
+    B, d = states.shape[1:]
+    dx = new_like(x, W, U.shape[1]) if needs[0] else W.new_empty((0,))
+    shapes = (U.shape, W.shape, (d,), (B, d))
+    return dx, *(W.new_empty(shape if need else (0,)) for shape, need in zip(shapes, needs[1:], strict=True))
 
 
 _library.impl("recurrence", _forward, "CompositeExplicitAutograd")

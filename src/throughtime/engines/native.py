@@ -27,6 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.layout import new_like
+
 try:
     _native: Any = import_module("throughtime._native")
 except ImportError as error:
@@ -65,11 +67,11 @@ def forward(
     nonlinearity: str,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence. Returns the states [T, B, d] and each row's final state [B, d]."""
+    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]."""
     net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse)
-    T, B, d = net[1], net[2], net[4]
-    states, final = W.new_empty((T, B, d)), W.new_empty((B, d))
-    _native.forward(*net, states.data_ptr(), final.data_ptr())
+    B, d = net[2], net[4]
+    states, final = new_like(x, W, d), W.new_empty((B, d))
+    _native.forward(*net, states.data_ptr(), *states.stride()[:2], final.data_ptr())
     return states, final
 
 
@@ -88,7 +90,7 @@ def backward(
     x, U = states[:, :, :1], W[:, :1]  # not read: nothing that depends on them is asked for
     net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse)
     upstream, _also = _upstream(dstates, dfinal, states)
-    _native.backward(*net, *upstream, delta.data_ptr(), 0, 0, 0, 0, ds0.data_ptr())
+    _native.backward(*net, *upstream, delta.data_ptr(), 0, 0, 0, 0, 0, 0, ds0.data_ptr())
     return delta, ds0
 
 
@@ -105,14 +107,21 @@ def gradients(
     reverse: bool,
     needs: tuple[bool, bool, bool, bool, bool] | list[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
-    T, B, d = states.shape
-    shapes = ((T, B, U.shape[1]), U.shape, W.shape, (d,), (B, d))
-    found = [W.new_empty(shape) if need else None for shape, need in zip(shapes, needs, strict=True)]
+    """Gradients of x (laid out like it), U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
+    B, d = states.shape[1:]
+    needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
+    dx = new_like(x, W, U.shape[1]) if needs_x else None
+    dU = W.new_empty(U.shape) if needs_U else None
+    dW = torch.empty_like(W, memory_format=torch.contiguous_format) if needs_W else None
+    db = W.new_empty(d) if needs_b else None
+    ds0 = W.new_empty((B, d)) if needs_s0 else None
     net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse)
     upstream, _also = _upstream(dstates, dfinal, states)
-    _native.backward(*net, *upstream, 0, *(0 if g is None else g.data_ptr() for g in found))
-    return tuple(found)  # type: ignore[return-value]
+    steps, rows = (0, 0) if dx is None else dx.stride()[:2]
+    _native.backward(
+        *net, *upstream, 0, _address(dx), steps, rows, _address(dU), _address(dW), _address(db), _address(ds0)
+    )
+    return dx, dU, dW, db, ds0
 
 
 def learning_step(
@@ -146,11 +155,12 @@ def learning_step(
         _, U, W, b, *_ = keep
         # empty_like is the quickest way to a new tensor
         found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]
-        found += [W.new_empty((T, B, n)) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
+        found += [new_like(x, W, n) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
     dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
+    steps, rows = found[5].stride()[:2] if dx else (0, 0)
     loss = _native.learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
-        _address(final), dx, dU, dW, db, dV, dc, ds0,
+        _address(final), dx, steps, rows, dU, dW, db, dV, dc, ds0,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 

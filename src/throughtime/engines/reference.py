@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from throughtime.layout import laid_out_like
+
 SIGMA = {"tanh": torch.tanh, "relu": torch.relu, "logistic": torch.sigmoid, "identity": lambda a: a}
 """σ(a) by name."""
 
@@ -37,7 +39,7 @@ def forward(
     nonlinearity: str,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence. Returns the states [T, B, d] and each row's final state [B, d]."""
+    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]."""
     T, B = x.shape[:2]
     real = _real_steps(T, lengths, U.device)
     inputs = _input_part(x, U, real)
@@ -52,7 +54,7 @@ def forward(
         else:  # a finished (or not yet begun) row keeps its state
             states[t] = s_t.where(real[t], 0.0)
             s = s_t.where(real[t], s)
-    return torch.stack(states), s.clone()
+    return laid_out_like(x, torch.stack(states)), s.clone()
 
 
 def backward(
