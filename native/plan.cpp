@@ -10,6 +10,7 @@ namespace {
 constexpr Index block_rows = 64;          // enough to reuse the weights, few enough for several steps in a chunk
 constexpr Index chunk_rows = 256;         // rows whose states and deltas stay in the cache until they are contracted
 constexpr Index task_rows = 16;            // below this a register tile is not full
+constexpr Index thread_rows = 32;         // rows of all steps below which the weights cost a further thread more than the rows
 constexpr Index cached_work = 300'000;    // multiply-adds per row and step, hence weights, up to which the latter stay cached
 constexpr Index work_per_thread = 2'000'000;  // multiply-adds (some 20 microseconds) below which a second thread does not pay
 
@@ -124,7 +125,7 @@ Plan::Plan(Index T, Index B, const std::int64_t* lengths, bool reverse, int thre
     : storage_(new Storage) {
     const Index total = storage_->sort_rows(T, B, lengths);
     const Index worth = 1 + total * work_per_row / work_per_thread;
-    this->threads = static_cast<int>(std::min<Index>({threads, worth, B}));
+    this->threads = static_cast<int>(std::min<Index>({threads, worth, B, 1 + total / thread_rows}));
     count = number_of_tasks(this->threads, B, work_per_row);
     storage_->cut(count, total, reverse);
     storage_->fill();

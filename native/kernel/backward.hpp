@@ -12,6 +12,7 @@ struct Wanted {
     Sums<S> sums;     // of this task
     Series<S> delta;  // [T, B, d], or absent
     Series<S> dx;     // [T, B, n], or absent
+    bool fresh;       // whether nothing has been summed yet
 };
 
 /// Arrays of one task while it walks back. Rows of `stride` numbers, as many as the largest chunk of any block has.
@@ -56,14 +57,15 @@ void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<
     });
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
     if (wanted.sums.dW)
-        accumulate(d, d, rows, delta, stride, in_place(previous_states(chunk, d, before, states, arrays.previous), stride),
-                   wanted.sums.dW, wanted.sums.stride);
+        add_products(wanted.fresh, weights, d, rows, delta, stride,
+                     in_place(previous_states(chunk, d, before, states, arrays.previous), stride), wanted.sums.dW,
+                     wanted.sums.stride);
     if (wanted.sums.db) add_column_sums(rows, d, delta, wanted.sums.db);
     if (wanted.sums.dU && net.symbols) {
         add_by_symbol(chunk, net.symbols, d, delta, arrays.head, arrays.next, wanted.sums.dU);
     } else if (wanted.sums.dU) {
         const PackedRows<S> x = read_rows(chunk, net.x, n, arrays.inputs);
-        accumulate(n, d, rows, x.data, x.stride, in_place(delta, stride), wanted.sums.dU, stride);
+        add_products(wanted.fresh, weights, n, rows, x.data, x.stride, in_place(delta, stride), wanted.sums.dU, stride);
     }
     if (wanted.dx) {
         multiply(rows, n, d, delta, stride, weights.to_inputs, weights.zeros, 0, arrays.inputs, row_stride<S>(n));

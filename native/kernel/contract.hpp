@@ -6,6 +6,7 @@
 // blocks, and the bits do not depend on which thread was free.
 #pragma once
 
+#include "../pool.hpp"
 #include "rows.hpp"
 #include "weights.hpp"
 
@@ -34,22 +35,30 @@ struct Sums {
         dc = part(out.dc, row_stride<S>(k));
     }
 
-    /// Sets all sums to zero.
-    void start(Index n, Index d, Index k) const {
-        if (dU) fill_zero(dU, n * row_stride<S>(d));
-        if (dW) fill_zero(dW, d * stride);
-        if (db) fill_zero(db, row_stride<S>(d));
-        if (dV) fill_zero(dV, k * stride);
+    /// Sets all sums to zero, but for the products, which the first chunk of the task overwrites where it has one.
+    void start(const Task& task, const Recurrence<S>& net, Index k) const {
+        const bool steps = task.begin->steps > 0;
+        if (dU && (net.symbols || !steps)) fill_zero(dU, net.n * row_stride<S>(net.d));
+        if (dW && !steps) fill_zero(dW, net.d * stride);
+        if (db) fill_zero(db, row_stride<S>(net.d));
+        if (dV && !steps) fill_zero(dV, k * stride);
         if (dc) fill_zero(dc, row_stride<S>(k));
     }
 };
+
+/// Sum += Aᵀ B, or Sum = Aᵀ B where it is `fresh`, of products over `rows` rows: A [rows, M], B [rows, d]. Sum: [M, ldc].
+template <class S>
+THROUGHTIME_INLINE void add_products(bool fresh, const Weights<S>& weights, Index M, Index rows, const S* a, Index lda,
+                                     Panels<S> b, S* sum, Index ldc) {
+    accumulate(M, weights.d, rows, a, lda, b, fresh ? weights.zeros : sum, fresh ? 0 : ldc, sum, ldc);
+}
 
 /// Σ over rows of a [rows, width] matrix, as a product with ones.
 template <class S>
 THROUGHTIME_INLINE void add_column_sums(Index rows, Index width, const S* matrix, S* sums) {
     static constexpr S one = 1;
     const Index stride = row_stride<S>(width);
-    accumulate<S>(1, width, rows, &one, 0, in_place(matrix, stride), sums, stride);
+    accumulate<S>(1, width, rows, &one, 0, in_place(matrix, stride), sums, 0, sums, stride);
 }
 
 /// dU of symbols: the deltas of each symbol, summed on their own, go to its row. `head` [n] is -1 everywhere, before and after;
@@ -92,14 +101,22 @@ const S* previous_states(const Chunk& chunk, Index d, const S* before, const S* 
 
 /// Adds one part of the sums of all tasks, in their order, into the caller's array. `sums` [tasks].
 template <class S>
-void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Index stride, S* Sums<S>::*part, S* out) {
+void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Index stride, S* Sums<S>::*part, S* out, int threads) {
+    constexpr Index large = 32768;  // numbers, from which on it pays to share them among threads
     if (!out || sums[0].*part == out) return;
-    for (Index i = 0; i < rows; ++i)
-        for (Index j = 0; j < columns; ++j) {
-            S sum = (sums[0].*part)[i * stride + j];
-            for (Index q = 1; q < tasks; ++q) sum += (sums[q].*part)[i * stride + j];
-            out[i * columns + j] = sum;
+    const Index pieces = smaller(rows, 1 + rows * columns / large);
+    parallel_for(threads, pieces, [&](Index piece) {
+        for (Index i = rows * piece / pieces; i < rows * (piece + 1) / pieces; ++i) {
+            S* const to = out + i * columns;
+            copy_row(to, sums[0].*part + i * stride, columns);
+            for (Index q = 1; q < tasks; ++q) {
+                const S* from = sums[q].*part + i * stride;
+                Index j = 0;
+                for (; j + lanes<S> <= columns; j += lanes<S>) store(to + j, load<S>(to + j) + load(from + j));
+                for (; j < columns; ++j) to[j] += from[j];
+            }
         }
+    });
 }
 
 /// The same for dU, whose sums are transposed; square by square.
@@ -123,12 +140,15 @@ void add_tasks_transposed(const Sums<S>* sums, Index tasks, Index n, Index d, S*
 
 /// All parts of the sums of all tasks into the caller's arrays.
 template <class S>
-void add_all_tasks(const Sums<S>* sums, Index tasks, Index n, Index d, Index k, const Sums<S>& out) {
-    if (out.dU) add_tasks_transposed(sums, tasks, n, d, out.dU);
-    add_tasks(sums, tasks, d, d, sums[0].stride, &Sums<S>::dW, out.dW);
-    add_tasks(sums, tasks, 1, d, Index{0}, &Sums<S>::db, out.db);
-    add_tasks(sums, tasks, k, d, sums[0].stride, &Sums<S>::dV, out.dV);
-    add_tasks(sums, tasks, 1, k, Index{0}, &Sums<S>::dc, out.dc);
+void add_all_tasks(const Sums<S>* sums, const Plan& plan, Index n, Index d, Index k, const Sums<S>& out) {
+    if (out.dU) add_tasks_transposed(sums, plan.count, n, d, out.dU);
+    const auto add = [&](Index rows, Index columns, Index stride, S* Sums<S>::*part, S* to) {
+        add_tasks(sums, plan.count, rows, columns, stride, part, to, plan.threads);
+    };
+    add(d, d, sums[0].stride, &Sums<S>::dW, out.dW);
+    add(1, d, Index{0}, &Sums<S>::db, out.db);
+    add(k, d, sums[0].stride, &Sums<S>::dV, out.dV);
+    add(1, k, Index{0}, &Sums<S>::dc, out.dc);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -62,7 +62,7 @@ struct LayerArrays {
 
 template <class S>
 void backward_block(const Block& block, const BackwardCall<S>& call, const Weights<S>& weights, const LayerArrays<S>& arrays,
-                    const Sums<S>& sums) {
+                    const Sums<S>& sums, bool fresh) {
     const Recurrence<S>& net = call.net;
     const Index stride = row_stride<S>(net.d);
     for (Index i = block.chunks - 1; i >= 0; --i) {
@@ -72,7 +72,8 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
         arrays.back.advance(chunk, net.d);
         if (call.dstates) gather(chunk, call.dstates, net.d, arrays.back.delta);
         else fill_zero(arrays.back.delta, chunk.rows() * stride);
-        backward_chunk(chunk, net, weights, call.dfinal, arrays.states, states, arrays.back, {sums, call.delta, call.dx});
+        backward_chunk(chunk, net, weights, call.dfinal, arrays.states, states, arrays.back, {sums, call.delta, call.dx, fresh});
+        fresh = false;
     }
     if (call.ds0) write_initial_gradient(block, weights, call.dfinal, arrays.back.delta, arrays.states, call.ds0);
     if (call.delta) clear_padding(block, net.T, net.d, call.delta);
@@ -95,12 +96,12 @@ void backward(const BackwardCall<S>& call) {
         const Task& task = plan.tasks[q];
         const Sums<S>& own = sums.parts.of_task[q];
         const Workspace<LayerArrays<S>> arrays(net, task);
-        own.start(net.n, net.d, 0);
+        own.start(task, net, 0);
         arrays.parts.back.start(net);
         for (const Block* block = task.begin; block != task.end; ++block)
-            backward_block(*block, call, weights.parts, arrays.parts, own);
+            backward_block(*block, call, weights.parts, arrays.parts, own, block == task.begin);
     });
-    add_all_tasks(sums.parts.of_task, plan.count, net.n, net.d, Index{0}, out);
+    add_all_tasks(sums.parts.of_task, plan, net.n, net.d, Index{0}, out);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

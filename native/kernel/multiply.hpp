@@ -82,7 +82,7 @@ THROUGHTIME_INLINE void tile_column(Index M, TileArguments<S> t) {
     }
 }
 
-/// C [M, N] = init + A B, or C += A B, by the layout of A. N is a multiple of the vector; M, K >= 1.
+/// C [M, N] = init + A B, for A in either layout. N is a multiple of the vector; M, K >= 1.
 /// Few rows take several panels at once: a tile needs some eight independent sums to keep the multipliers busy.
 template <class S, Left Layout>
 void product(Index M, Index N, TileArguments<S> t) {
@@ -164,16 +164,15 @@ THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index ld
     for (Index i = 0; i < M; ++i) multiply_row(N, K, a + i * lda, weight.plain, init + i * ldi, c + i * ldc);
 }
 
-/// C [M, N] += Aᵀ B over K rows of A [K, M] and B [K, N]. Where B is small enough to stay in the L1 cache, C is walked row by
+/// C [M, N] = init + Aᵀ B over K rows of A [K, M] and B [K, N]; `init` as in multiply. Where B is small enough to stay in the L1 cache, C is walked row by
 /// row, as it lies in memory; else column by column, so that each panel of B is fetched once.
 template <class S>
-THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, S* c, Index ldc) {
+THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, const S* init, Index ldi,
+                                   S* c, Index ldc) {
     constexpr Index small = 16384 / sizeof(S);
     const Index strip = K * N <= small ? tile_rows : M;
-    for (Index i = 0; i < M; i += strip) {
-        S* const rows = c + i * ldc;
-        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {K, a + i, lda, b, rows, ldc, rows, ldc});
-    }
+    for (Index i = 0; i < M; i += strip)
+        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {K, a + i, lda, b, init + i * ldi, ldi, c + i * ldc, ldc});
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

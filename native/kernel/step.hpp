@@ -42,7 +42,7 @@ double make_errors(const Chunk& chunk, const StepCall<S>& call, const Weights<S>
 /// The gradient sums of a block whose states are kept.
 template <class S>
 void step_back(const Block& block, const StepCall<S>& call, const Weights<S>& weights, S scale, const StepArrays<S>& arrays,
-               const Sums<S>& sums) {
+               const Sums<S>& sums, bool fresh) {
     const Index d = call.net.d, k = call.k, stride = row_stride<S>(d), error_stride = row_stride<S>(k);
     for (Index i = block.chunks - 1; i >= 0; --i) {
         const Chunk chunk(block, i);
@@ -50,11 +50,12 @@ void step_back(const Block& block, const StepCall<S>& call, const Weights<S>& we
         const S* before = arrays.states + block.start[chunk.first - 1] * stride;
         const S* states = arrays.states + block.start[chunk.first] * stride;
         arrays.losses[i] = make_errors(chunk, call, weights, scale, states, arrays.errors);
-        accumulate(k, d, rows, arrays.errors, error_stride, in_place(states, stride), sums.dV, sums.stride);
+        add_products(fresh, weights, k, rows, arrays.errors, error_stride, in_place(states, stride), sums.dV, sums.stride);
         add_column_sums(rows, k, arrays.errors, sums.dc);
         arrays.back.advance(chunk, d);
         multiply(rows, d, k, arrays.errors, error_stride, weights.from_output, weights.zeros, 0, arrays.back.delta, stride);
-        backward_chunk(chunk, call.net, weights, {}, before, states, arrays.back, {sums, {}, call.dx});
+        backward_chunk(chunk, call.net, weights, {}, before, states, arrays.back, {sums, {}, call.dx, fresh});
+        fresh = false;
     }
     if (call.ds0) write_initial_gradient(block, weights, {}, arrays.back.delta, arrays.states, call.ds0);
     if (call.dx) clear_padding(block, call.net.T, call.net.n, call.dx);
@@ -67,7 +68,7 @@ double step_task(const Task& task, const StepCall<S>& call, const Weights<S>& we
     const StepArrays<S>& arrays = workspace.parts;
     const bool learn = call.dW != nullptr;
     if (learn) {
-        sums.start(call.net.n, call.net.d, call.k);
+        sums.start(task, call.net, call.k);
         arrays.back.start(call.net);
     }
     double loss = 0;
@@ -77,7 +78,7 @@ double step_task(const Task& task, const StepCall<S>& call, const Weights<S>& we
                      [&](const Chunk& chunk, const S* states) {
                          if (!learn) arrays.losses[done++] = make_errors(chunk, call, weights, scale, states, arrays.errors);
                      });
-        if (learn) step_back(*block, call, weights, scale, arrays, sums);
+        if (learn) step_back(*block, call, weights, scale, arrays, sums, block == task.begin);
         for (Index i = 0; i < block->chunks; ++i) loss += arrays.losses[i];
     }
     return loss;
@@ -116,7 +117,7 @@ void learning_step(const StepCall<S>& call) {
     *call.loss = 0;
     for (Index q = 0; q < plan.count; ++q) *call.loss += sums.parts.losses[q];
     *call.loss /= total;
-    if (learn) add_all_tasks(of_task, plan.count, net.n, net.d, call.k, out);
+    if (learn) add_all_tasks(of_task, plan, net.n, net.d, call.k, out);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -1,6 +1,6 @@
 // Register tiles: the innermost loops, where the time is spent.
 //
-// A tile computes Rows x (Panels * Width) vectors of C = init + A B (or C += A B), with the sums in registers: per step of the
+// A tile computes Rows x (Panels * Width) vectors of C = init + A B, with the sums in registers: per step of the
 // inner dimension it loads one row of B and broadcasts one number of A per row.
 //
 // Every tile sums over k = 0, 1, 2, ... in that order, starting from init: an element of C has the same bits whichever tile
@@ -29,7 +29,7 @@ struct Panels {
 /// How the elements (i, k) of A lie.
 enum class Left {
     rows,     // at a[i * lda + k]: C = init + A B
-    columns,  // at a[i + k * lda]: C += A B, the product summed apart from what is in C
+    columns,  // at a[i + k * lda]: C = init + A B, the product summed apart and then added
 };
 
 template <class S>
@@ -38,7 +38,7 @@ struct TileArguments {
     const S* a;
     Index lda;
     Panels<S> b;
-    const S* init;  // row i at init + i * ldi; not used by Left::columns
+    const S* init;  // row i at init + i * ldi
     Index ldi;
     S* c;
     Index ldc;
@@ -79,8 +79,8 @@ template <class S, Left Layout, int Rows, int Width, int Panels_>
     for (int i = 0; i < Rows; ++i) {
         THROUGHTIME_UNROLL
         for (int j = 0; j < across; ++j) {
-            S* to = c + i * ldc + (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
-            store(to, Layout == Left::rows ? sum[i][j] : load<S>(to) + sum[i][j]);
+            const Index column = (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
+            store(c + i * ldc + column, Layout == Left::rows ? sum[i][j] : load(t.init + i * t.ldi + column) + sum[i][j]);
         }
     }
 }

@@ -145,14 +145,13 @@ class RNN(nn.RNNBase):
         self._check(x, hx, lengths)
         finals: list[Tensor] = []
         outputs: list[Tensor] = []
-        weights, per_layer = self._flat_weights, 4 if self.bias else 2
-        for i in range(len(weights) // per_layer):
-            U, W, *biases = weights[i * per_layer : (i + 1) * per_layer]
+        for i, (U, W, *biases) in enumerate(self.all_weights):
             reverse = self.bidirectional and i % 2 == 1
             if i and not reverse:
                 x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
                 if self.dropout and self.training:
-                    x = F.dropout(x.contiguous(), self.dropout)  # steps first: the random numbers fall as in torch.nn.RNN
+                    # Laid out steps first, so that the random numbers fall as in torch.nn.RNN.
+                    x = F.dropout(x.contiguous(), self.dropout)
                 outputs = []
             b = biases[0] + biases[1] if biases else None
             s0 = None if hx is None else hx[i]

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime import contraction
@@ -137,13 +138,23 @@ def recurrence(
         states [T, B, d], which lie in memory like x, and the final state of each row [B, d].
 
     Within a transform of `torch.func` the reference engine runs, whatever the choice: its operations are PyTorch's own, which
-    every transform knows.
+    every transform knows. A single step of float vectors is made of PyTorch's own operations too: there is nothing to save.
     """
     if torch._C._are_functorch_transforms_active():
         return reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
     if unwatched() and not torch._C._is_any_autocast_enabled():
+        if x.shape[0] == 1 and x.dim() == 3:
+            return _one_step(x[0], U, W, b, s0, nonlinearity)
         return _Recurrence.apply(x, U, W, b, s0, lengths, nonlinearity, reverse)  # type: ignore[no-any-return]
     return _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+
+
+def _one_step(x: Tensor, U: Tensor, W: Tensor, b: Tensor | None, s0: Tensor | None, nonlinearity: str):
+    """The recurrence for T = 1; x [B, n]."""
+    if s0 is None:
+        s0 = W.new_zeros(len(x), W.shape[0])
+    s = sigma(torch.addmm(F.linear(x, U, b), s0, W.T), nonlinearity)
+    return s.unsqueeze(0), s.clone()
 
 
 def unwatched() -> bool:
