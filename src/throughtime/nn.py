@@ -128,17 +128,25 @@ class RNN(nn.RNNBase):
             steps = sizes.tolist()
             if sum(steps) != len(data) or steps != sorted(steps, reverse=True):
                 raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)}, found {steps}")
+            whole = steps[-1] == steps[0]
+        else:
+            whole = False
         T, B = len(sizes), int(sizes[0])
-        real = torch.arange(B) < sizes.unsqueeze(1)
-        source = (real.flatten().cumsum(0) - 1).to(data.device)
-        target = real.flatten().nonzero().squeeze(1).to(data.device)
-        x = data.index_select(0, source).unflatten(0, (T, B))
         if hx is not None and order is not None:
             hx = hx.index_select(1, order)
-        states, final = self._over(x, hx, real.sum(0))
+        if whole:  # every row has all steps: packed is not ragged
+            states, final = self._over(data.unflatten(0, (T, B)), hx)
+            states = states.flatten(0, 1)
+        else:
+            real = torch.arange(B) < sizes.unsqueeze(1)
+            source = (real.flatten().cumsum(0) - 1).to(data.device)
+            target = real.flatten().nonzero().squeeze(1).to(data.device)
+            x = data.index_select(0, source).unflatten(0, (T, B))
+            states, final = self._over(x, hx, real.sum(0))
+            states = states.flatten(0, 1).index_select(0, target)
         if inverse is not None:
             final = final.index_select(1, inverse)
-        return PackedSequence(states.flatten(0, 1).index_select(0, target), sizes, order, inverse), final
+        return PackedSequence(states, sizes, order, inverse), final
 
     def _over(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The stack over x [T, B, n] or symbols [T, B]: states [T, B, directions · d], finals [layers · directions, B, d]."""

@@ -245,7 +245,8 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx, dstates, dfinal):
         x, U, W, s0, lengths, states = ctx.saved_tensors
         needs = ctx.needs_input_grad[:5]
-        rest = dstates, dfinal, states, x, U, W, s0, lengths, *ctx.options, needs
+        nonlinearity, reverse = ctx.options
+        rest = dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs
         if unwatched() and not torch.is_grad_enabled():
             return *gradients(_engine(x, W), *rest), None, None, None
         found = _recurrence_backward(*rest)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime import loss as losses
-from throughtime import ops
+from throughtime import ops, step
 from throughtime.model import parameter_table
 from throughtime.nn import RNN
 from throughtime.notation import (
@@ -113,7 +113,8 @@ class SequenceModel(nn.Module):
 
         Returns: logits or values [B, T, k]; [B, k] for "classify" and "regress".
         """
-        z, final, _ = self._run(x, lengths, s0, return_state)
+        x, lengths = self._read(x, lengths, s0, return_state)
+        z, final = self._run(x, lengths, s0)
         return (z, final) if return_state else z
 
     def loss(
@@ -136,21 +137,26 @@ class SequenceModel(nn.Module):
             return_state: also return the final states [layers, B, d], cut from the gradient: what truncated BPTT carries on.
         """
         check_choice("reduction", reduction, REDUCTIONS)
-        z, final, lengths = self._run(x, lengths, s0, return_state)
+        x, lengths = self._read(x, lengths, s0, return_state)
         sizes = {"B": x.shape[0], "T": x.shape[1], "k": self.k}
         axes = [a for a in sizes if (a != "T" or self.task not in OF_ROWS) and (a != "k" or self.task in OF_VALUES)]
         check_shape("y", y, axes, [sizes[a] for a in axes])
         if self.task in OF_ROWS:  # a row has one loss, as if it were one step
-            z, y = z.unsqueeze(1), y.unsqueeze(1)
+            y = y.unsqueeze(1)
         if self.task in OF_VALUES:
-            if y.dtype != z.dtype:
-                raise TypeError(f"y: expected {z.dtype} like the parameters, found {y.dtype}")
-            value = losses.squared_error(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
+            if y.dtype != self.readout.weight.dtype:
+                raise TypeError(f"y: expected {self.readout.weight.dtype} like the parameters, found {y.dtype}")
         else:
             y = check_labels(y, *y.shape)
             if ops.unwatched():
                 check_label_range(y, self.k, lengths)
-            value = losses.cross_entropy(z.transpose(0, 1), y.T, lengths, reduction)
+        if self._is_elman():
+            value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
+            return (value, final) if return_state else value
+        z, final = self._run(x, lengths, s0)
+        loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
+        z = z.unsqueeze(1) if self.task in OF_ROWS else z
+        value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
         return (value, final.detach()) if return_state else value
 
     def initial_state(self, B: int) -> Tensor:
@@ -182,10 +188,8 @@ class SequenceModel(nn.Module):
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, task={self.task!r}"
 
-    def _run(
-        self, x: Tensor, lengths: Any, s0: Tensor | None, return_state: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What `forward` returns, the final states, and the checked lengths."""
+    def _read(self, x: Tensor, lengths: Any, s0: Tensor | None, return_state: bool) -> tuple[Tensor, Tensor | None]:
+        """What the first layer reads, [B, T, m] or symbols [B, T], and the lengths; all arguments are checked."""
         if self.bidirectional and (s0 is not None or return_state):
             what = "s0" if s0 is not None else "return_state"
             raise ValueError(
@@ -197,16 +201,51 @@ class SequenceModel(nn.Module):
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
             check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
-        if self.embedding is not None:
-            if ops.unwatched():
+        if ops.unwatched():
+            if is_symbols(x):
                 check_symbol_range(x, self.n, lengths)
+            else:
+                check_finite(x, lengths)
+        if self.embedding is not None:
             if lengths is not None:  # padding may hold any number
                 x = x.where(real_steps(T, lengths, x.device), 0)
             x = self.embedding(x.long())
-        elif not is_symbols(x) and ops.unwatched():
-            check_finite(x, lengths)
+        return x, lengths
+
+    def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, and the final states."""
         states, final = self.rnn(x, s0, lengths)
         if self.task in OF_ROWS:
-            return self.readout(final[-self.directions :].transpose(0, 1).flatten(1)), final, lengths
-        z = self.readout(states.transpose(0, 1))  # time first, as the states lie in memory
-        return z.transpose(0, 1), final, lengths
+            return self.readout(final[-self.directions :].transpose(0, 1).flatten(1)), final
+        return self.readout(states), final
+
+    def _is_elman(self) -> bool:
+        """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""
+        return (
+            self.task in ("tag", "lm")
+            and self.layers == self.directions == 1
+            and type(self.rnn) is RNN
+            and type(self.readout) is nn.Linear
+            and not any(_hooked(module) for module in (self.rnn, self.readout))
+            and ops.unwatched()
+            and not torch._C._is_any_autocast_enabled()
+        )
+
+    def _elman_loss(
+        self, x: Tensor, y: Tensor, lengths: Tensor | None, reduction: str, s0: Tensor | None, return_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The loss and the final states in one call of the engine, which keeps the states in its cache."""
+        U, W, b_ih, b_hh = self.rnn.all_weights[0]
+        V, c = self.readout.weight, self.readout.bias
+        s0 = None if s0 is None else s0[0]
+        value, final = step.elman_loss(
+            x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, self.nonlinearity, reduction, return_state
+        )
+        return value, None if final is None else final.unsqueeze(0)
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether a hook wants to know what goes into or comes out of a module, or their gradients."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )

@@ -81,6 +81,27 @@ def poisoned(x: Tensor, y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+@pytest.mark.parametrize("part", ["rnn", "readout"])
+@pytest.mark.parametrize("task", ["tag", "lm"])
+def test_a_hook_sees_what_passes_and_changes_nothing(task: str, part: str) -> None:
+    model = SequenceModel(N, D, K, embedding=4, task=task, dtype=torch.float64)
+    x, y, lengths = draw(task, True)
+    s0 = torch.randn(1, B, D, dtype=torch.float64)
+    expected, state = model.loss(x, y, lengths, s0=s0, return_state=True)
+    grads = torch.autograd.grad(expected, list(model.parameters()))
+    assert not state.requires_grad
+    seen = []
+    getattr(model, part).register_forward_hook(lambda module, inputs, output: seen.append(module))
+    value, again = model.loss(x, y, lengths, s0=s0, return_state=True)
+    assert seen == [getattr(model, part)]
+    assert_close(value, expected, 1e-12, "loss")
+    assert_close(again, state, 1e-12, "final states")
+    for name, found, wanted in zip(
+        dict(model.named_parameters()), torch.autograd.grad(value, list(model.parameters())), grads, strict=True
+    ):
+        assert_close(found, wanted, 1e-10, f"gradient of {name}")
+
+
 @pytest.mark.parametrize("inputs", ["floats", "symbols", "embedding"])
 @pytest.mark.parametrize("task", TASKS)
 def test_equals_the_model_of_torch_nn(task: str, inputs: str, engine: str) -> None:

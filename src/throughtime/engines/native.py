@@ -151,16 +151,19 @@ def learning_step(
     _check_shape("y", y, (T, B), torch.int64)
     final = W.new_empty((B, d)) if carry else None
     found: list[Tensor | None] = [None] * 7
+    steps = rows = 0
     if gradients:
         _, U, W, b, *_ = keep
         # empty_like is the quickest way to a new tensor
         found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]
-        found += [new_like(x, W, n) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
-    dU, dW, db, dV, dc, dx, ds0 = [0 if g is None else g.data_ptr() for g in found]
-    steps, rows = found[5].stride()[:2] if dx else (0, 0)
+        dx = new_like(x, W, n) if needs[0] else None
+        if dx is not None:
+            steps, rows = dx.stride()[:2]
+        found += [dx, W.new_empty((B, d)) if needs[1] else None]
+    dU_, dW_, db_, dV_, dc_, dx_, ds0_ = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
-        _address(final), dx, steps, rows, dU, dW, db, dV, dc, ds0,
+        _address(final), dx_, steps, rows, dU_, dW_, db_, dV_, dc_, ds0_,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 
