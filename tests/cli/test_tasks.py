@@ -38,7 +38,8 @@ def test_words_of_a_treebank(command, treebank):
     assert "test part of train.conllu: 2 sequences, 5 targets" in out
     assert "most frequent label of each symbol  1.0000" in out
     resolved = tomllib.loads(Path("run/config.toml").read_text())
-    assert resolved["embedding"] == 64  # of words, unless told otherwise
+    assert resolved["embedding"] == 128  # of words, unless told otherwise
+    assert resolved["initialization"] == "uniform"
     assert resolved["source"] == str(treebank.absolute())
     assert resolved["column"] == "upos"
     found = json.loads(command("predict", "run", "--text", "a cat", "--json").out)

@@ -84,12 +84,12 @@ class TrainOptions(DataOptions):
     """Number d of states."""
     nonlinearity: Annotated[Literal["tanh", "relu", "logistic", "identity"], Parameter(group=MODEL)] = "tanh"
     """σ of the states."""
-    initialization: Annotated[Literal["uniform", "orthogonal"], Parameter(group=MODEL)] = "orthogonal"
-    """How the parameters are drawn."""
+    initialization: Annotated[Literal["auto", "uniform", "orthogonal"], Parameter(group=MODEL)] = "auto"
+    """How W is drawn; auto: orthogonal, which remembers for longer, for characters and for sequences of 50 steps, else uniform."""
     initial_state: Annotated[Literal["zero", "learned"], Parameter(group=MODEL)] = "zero"
     """What a sequence starts from."""
     embedding: Annotated[int | Literal["auto", "none"], Parameter(group=MODEL, converter=whole)] = "auto"
-    """Size of a learned vector for each symbol; auto: 64 for words, none for characters."""
+    """Size of a learned vector for each symbol; auto: 128 for words, none for characters."""
     layers: Annotated[int, Parameter(group=MODEL, converter=whole)] = 1
     """Recurrent layers on top of each other."""
     bidirectional: Annotated[bool, Parameter(group=MODEL, negative=())] = False
@@ -116,7 +116,7 @@ class TrainOptions(DataOptions):
     reduction: Annotated[Literal["sequence", "token"], Parameter(group=LEARNING)] = "sequence"
     """Loss summed over the steps of a sequence, or averaged over all steps."""
     patience: Annotated[int | None, Parameter(group=LEARNING, converter=whole)] = None
-    """Stop after so many epochs without a lower loss on the valid part, and keep the best weights."""
+    """Stop after so many epochs without a lower loss on the valid part. The weights of the best epoch are kept either way."""
     seed: Annotated[int, Parameter(group=LEARNING, converter=whole)] = 0
     """Of the initial parameters and the shuffling."""
     engine: Annotated[Literal["auto", "native", "reference"], Parameter(group=LEARNING)] = "auto"

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 LONG, WINDOW = 1000, 200
 """Sequences of more steps than LONG are walked in windows of WINDOW steps, unless told otherwise."""
-EMBEDDING = 64
+REMEMBERED = 50
+"""Where half the sequences have so many steps, W starts orthogonal: what enters it then fades slowly."""
+EMBEDDING = 128
+"""Size of a word's vector."""
 LR = 3e-3
 """Of adam and adamw, whose own default of 0.001 is too low for ten epochs and a rate that falls to 0."""
 
@@ -58,6 +61,8 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         leave()
         if not leads:
             return
+        if dataset.valid is not None and history.best_epoch < len(history):
+            say(f"kept the weights of epoch {history.best_epoch}, with the lowest valid loss")
         results = _measure(options, dataset, model, history)
         checksums = {name: checksum(part) for name, part in dataset.parts.items()}
         run.save(
@@ -80,15 +85,21 @@ def train(options: TrainOptions = DEFAULTS) -> None:
 
 def _decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
     """The options with everything decided that was left open."""
+    import numpy as np
+
     whole = options.bidirectional or options.optimizer == "gd" or dataset.task == "classify"
     window = "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
     vocabulary = dataset.encoding.vocabulary
-    embedding = "none" if vocabulary is None or vocabulary.of_characters else EMBEDDING
+    characters = vocabulary is not None and vocabulary.of_characters
+    embedding = "none" if vocabulary is None or characters else EMBEDDING
+    remembers = characters or np.median(dataset.train.lengths) >= REMEMBERED
+    initialization = "orthogonal" if remembers else "uniform"
     lr = LR if options.lr is None and options.optimizer in ("adam", "adamw") else options.lr
     return replace(
         options,
         truncate=window if options.truncate == "auto" else options.truncate,
         embedding=embedding if options.embedding == "auto" else options.embedding,
+        initialization=initialization if options.initialization == "auto" else options.initialization,
         lr=lr,
     )
 
@@ -198,7 +209,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
             clip_norm=None if options.clip_norm == "none" else options.clip_norm,
             truncate=None if isinstance(options.truncate, str) else options.truncate,
             reduction=options.reduction,
-            patience=options.patience,
+            patience=options.epochs if options.patience is None and dataset.valid is not None else options.patience,
             seed=options.seed,
             progress=fabric is None or fabric.is_global_zero,
             watch=watch,
