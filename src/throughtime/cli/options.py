@@ -85,7 +85,7 @@ class TrainOptions(DataOptions):
     nonlinearity: Annotated[Literal["tanh", "relu", "logistic", "identity"], Parameter(group=MODEL)] = "tanh"
     """σ of the states."""
     initialization: Annotated[Literal["auto", "uniform", "orthogonal"], Parameter(group=MODEL)] = "auto"
-    """How W is drawn; auto: orthogonal, which remembers for longer, for characters and for sequences of 50 steps, else uniform."""
+    """How W is drawn; auto: orthogonal, to remember for longer, for characters and sequences of 50 steps, else uniform."""
     initial_state: Annotated[Literal["zero", "learned"], Parameter(group=MODEL)] = "zero"
     """What a sequence starts from."""
     embedding: Annotated[int | Literal["auto", "none"], Parameter(group=MODEL, converter=whole)] = "auto"
