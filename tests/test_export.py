@@ -210,7 +210,7 @@ def test_modules_of_ones_own_export_with_the_table(tmp_path):
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_plain_torch_modules_give_the_same(nonlinearity, symbols, dtype):
     net = network(nonlinearity, initial_state="learned" if symbols else "zero").to(dtype)
-    plain = export.to_torch(net)
+    plain = net.to_torch()
     assert type(plain.rnn) is nn.RNN
     assert type(plain.readout) is nn.Linear
     rounding = 50 * torch.finfo(dtype).eps
@@ -228,9 +228,9 @@ def test_plain_torch_modules_of_stacks(options, symbols):
     model = tt.SequenceModel(3, 5, 4, **options).eval()
     if model.nonlinearity not in ("tanh", "relu"):
         with pytest.raises(ValueError, match=r"^nonlinearity: expected 'tanh' or 'relu'"):
-            export.to_torch(model)
+            model.to_torch()
         return
-    plain = export.to_torch(model)
+    plain = model.to_torch()
     assert not plain.training
     assert plain.state_dict().keys() == model.state_dict().keys()
     for B, T in SIZES:
@@ -242,7 +242,7 @@ def test_plain_torch_modules_of_stacks(options, symbols):
 
 def test_plain_torch_modules_have_weights_of_their_own():
     net = network()
-    plain = export.to_torch(net)
+    plain = net.to_torch()
     before = net.V.detach().clone()
     nn.init.zeros_(plain.readout.weight)
     assert torch.equal(net.V, before)
@@ -250,9 +250,7 @@ def test_plain_torch_modules_have_weights_of_their_own():
 
 def test_what_torch_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"^nonlinearity: expected 'tanh' or 'relu', .*, found 'logistic'$"):
-        export.to_torch(network("logistic"))
-    with pytest.raises(TypeError, match=r"^model: expected an ElmanNetwork or a SequenceModel, found Linear$"):
-        export.to_torch(nn.Linear(2, 3))
+        network("logistic").to_torch()
 
 
 def test_weights_of_a_run_load_without_throughtime(tmp_path):

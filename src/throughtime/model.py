@@ -31,9 +31,20 @@ from throughtime.notation import (
     check_symbol_range,
     is_symbols,
 )
+from throughtime.torch_network import TorchNetwork, like, torch_rnn
 
 INITIAL_STATES = ("zero", "learned")
 INITIALIZATIONS = ("uniform", "orthogonal")
+
+TORCH_NAMES = {
+    "U": "rnn.weight_ih_l0",
+    "W": "rnn.weight_hh_l0",
+    "b": "rnn.bias_ih_l0",
+    "V": "readout.weight",
+    "c": "readout.bias",
+    "s0": "initial_state",
+}
+"""The parameters of an `ElmanNetwork` by their names in `ElmanNetwork.to_torch()`."""
 
 
 class ElmanNetwork(nn.Module):
@@ -138,6 +149,25 @@ class ElmanNetwork(nn.Module):
     def initial_state(self, B: int) -> Tensor:
         """The state [B, d] that `B` sequences start from: zero, or the learned `s0`."""
         return self.W.new_zeros(B, self.d) if self.s0 is None else self.s0.expand(B, self.d)
+
+    def to_torch(self) -> TorchNetwork:
+        """The same network as torch.nn.RNN and torch.nn.Linear, with its own copy of the weights.
+
+        | `U` | `W` | `b` | `V` | `c` | `s0` |
+        |---|---|---|---|---|---|
+        | `rnn.weight_ih_l0` | `rnn.weight_hh_l0` | `rnn.bias_ih_l0` | `readout.weight` | `readout.bias` | `initial_state` |
+
+        and `rnn.bias_hh_l0` is zero. So `model.safetensors` of a run can be read without this library.
+
+        Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
+        """
+        rnn = torch_rnn(self, self.n, self.d, nonlinearity=self.nonlinearity)
+        start = None if self.s0 is None else nn.Parameter(self.W.new_empty(1, 1, self.d))
+        weights = {TORCH_NAMES[name]: value for name, value in self.state_dict().items()}
+        weights["rnn.bias_hh_l0"] = torch.zeros_like(self.b)
+        if self.s0 is not None:
+            weights[TORCH_NAMES["s0"]] = self.s0.detach().view(1, 1, self.d)
+        return TorchNetwork(None, rnn, nn.Linear(self.d, self.k, **like(self)), start).take(weights, self.training)
 
     @property
     def num_parameters(self) -> int:

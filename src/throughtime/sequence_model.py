@@ -37,6 +37,7 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.torch_network import TorchNetwork, like, torch_rnn
 
 TASKS = ("tag", "classify", "lm", "forecast", "regress")
 OF_ROWS = ("classify", "regress")
@@ -162,6 +163,20 @@ class SequenceModel(nn.Module):
     def initial_state(self, B: int) -> Tensor:
         """The states [layers · directions, B, d] that `B` sequences start from: zero."""
         return self.readout.weight.new_zeros(self.layers * self.directions, B, self.d)
+
+    def to_torch(self) -> TorchNetwork:
+        """The same model as torch.nn.Embedding, torch.nn.RNN and torch.nn.Linear, with its own copy of the weights, whose names
+        are the same.
+
+        Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
+        """
+        sizes = self.rnn.input_size, self.d, self.layers
+        options = {"dropout": self.dropout, "bidirectional": self.bidirectional}
+        rnn = torch_rnn(self, *sizes, nonlinearity=self.nonlinearity, **options)
+        embedding = None if self.embedding is None else nn.Embedding(self.n, self.rnn.input_size, **like(self))
+        readout = nn.Linear(self.readout.in_features, self.k, **like(self))
+        plain = TorchNetwork(embedding, rnn, readout, by_row=self.task in OF_ROWS)
+        return plain.take(self.state_dict(), self.training)
 
     @property
     def num_parameters(self) -> int:

@@ -1,0 +1,86 @@
+"""What models become as plain torch.nn modules: see `ElmanNetwork.to_torch` and `SequenceModel.to_torch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from throughtime.notation import is_symbols
+
+
+class TorchNetwork(nn.Module):
+    """A network of plain torch.nn modules: what `to_torch` returns.
+
+    Attributes:
+        embedding: torch.nn.Embedding; None: x holds features, or symbols that become one-hot vectors.
+        rnn: torch.nn.RNN with batch_first.
+        readout: torch.nn.Linear.
+        initial_state: [layers · directions, 1, d] to start from; None: zero.
+        by_row: whether the readout reads the final states of the last layer, rather than its states at every step.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Embedding | None,
+        rnn: nn.RNN,
+        readout: nn.Linear,
+        initial_state: nn.Parameter | None = None,
+        by_row: bool = False,
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.rnn = rnn
+        self.readout = readout
+        self.initial_state = initial_state
+        self.by_row = by_row
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """z [B, T, k], or [B, k] by row.
+
+        Args:
+            x: float [B, T, n], or integer symbols [B, T].
+            lengths: [B]; None where all rows have T steps.
+        """
+        if is_symbols(x):
+            if lengths is not None:  # padding may hold any number
+                x = x.where(torch.arange(x.shape[1], device=x.device) < lengths.to(x.device).unsqueeze(1), 0)
+            if self.embedding is not None:
+                x = self.embedding(x.long())
+            else:
+                x = nn.functional.one_hot(x.long(), self.rnn.input_size).to(self.readout.weight.dtype)
+        start = None if self.initial_state is None else self.initial_state.repeat(1, len(x), 1)
+        if lengths is None:
+            states, final = self.rnn(x, start)
+        else:
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            states, final = self.rnn(packed, start)
+            states, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
+        if self.by_row:
+            directions = 2 if self.rnn.bidirectional else 1
+            states = final[-directions:].transpose(0, 1).flatten(1)
+        return self.readout(states)
+
+    def take(self, weights: Mapping[str, Tensor], training: bool) -> TorchNetwork:
+        """Copy `weights` by name, and train or evaluate as their model does; returns itself."""
+        self.load_state_dict(weights)
+        return self.train(training)
+
+
+def torch_rnn(model: nn.Module, *sizes: int, nonlinearity: str, **options: Any) -> nn.RNN:
+    """A torch.nn.RNN of those sizes, with batch_first and the dtype and device of `model`.
+
+    Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
+    """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', as torch.nn.RNN has, found {nonlinearity!r}")
+    return nn.RNN(*sizes, nonlinearity=nonlinearity, batch_first=True, **like(model), **options)
+
+
+def like(model: nn.Module) -> dict[str, Any]:
+    """The options that give new parameters the dtype and device of a model's."""
+    first = next(model.parameters())
+    return {"device": first.device, "dtype": first.dtype}
