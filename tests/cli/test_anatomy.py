@@ -24,3 +24,21 @@ def test_what_is_wrong_is_refused(refused, trained, tmp_path):
     assert "start: expected a step from 1" in refused("anatomy", trained, "--start", 10**7)
     assert "missing" in refused("anatomy", tmp_path / "missing")
     assert "nowhere" in refused("anatomy", trained, "--out", tmp_path / "nowhere" / "a.html", "--steps", 5)
+
+
+def test_it_opens_a_black_box(command, refused, tmp_path):
+    rows = [f"{i},{t},{1e30 if (i, t) == (3, 5) else t * 0.1},{'ab'[i % 2]}" for i in range(40) for t in range(8)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,t,v,label", *rows]) + "\n")
+    table = ("--id", "id", "--time", "t", "--features", "v", "--target", "label", "--task", "tag")
+    wild = ("--nonlinearity", "relu", "--lr", 1e6, "--clip-norm", "none", "--out", "runs/wild")
+    status, _, told = command("train", "a.csv", *table, *wild)
+    assert status == 1
+    assert "see runs/wild.unfinished/nonfinite" in told
+    box = tmp_path / "runs/wild.unfinished/nonfinite"
+    status, told, _ = command("anatomy", box, "--instance", 1, "--npz")
+    assert status == 0
+    assert told.startswith("epoch 2, update 1 of 1: expected a finite loss and gradient, found ")
+    assert "The gradient explodes" in told
+    assert (box / "anatomy.html").is_file()
+    assert (box / "anatomy.npz").is_file()
+    assert "--start, --around, SOURCE: expected none" in refused("anatomy", box, "--start", 3)

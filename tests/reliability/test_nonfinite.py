@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import throughtime as tt
+from throughtime.anatomy.window import before_the_fault
 from throughtime.learning import Checkpoints, NonFiniteError
+from throughtime.learning.nonfinite import read_black_box
 
 
 def network(**options) -> tt.ElmanNetwork:
@@ -143,3 +145,73 @@ def test_a_stopped_training_can_go_on_without_the_batch(tmp_path: Path) -> None:
     history = tt.fit(nets[2], data(), checkpoint=resumed, on_nonfinite="skip", **options)
     assert history["train_loss"] == expected["train_loss"]
     assert all(torch.equal(a, b) for a, b in zip(nets[2].parameters(), nets[0].parameters(), strict=True))
+
+
+def black_box(tmp_path: Path, net: tt.ElmanNetwork, batch: tuple[torch.Tensor, torch.Tensor]) -> Path:
+    with pytest.raises(NonFiniteError):
+        tt.fit(net, batch, batch_size=9, checkpoint=Checkpoints(tmp_path))
+    return tmp_path / "nonfinite"
+
+
+def test_the_steps_before_the_state_left_the_range_are_taken_apart(tmp_path: Path) -> None:
+    net = overflowing(network())
+    box = read_black_box(black_box(tmp_path, net, data()))
+    assert box.report.state is not None
+    found = before_the_fault(box, steps=3)
+    assert found.name == f"row {box.report.state.row}, steps 3 to 5"  # x_6 is the one that is too large
+    row = slice(box.report.state.row, box.report.state.row + 1)
+    with torch.no_grad():
+        _, s0 = net(box.x[row, :2], return_state=True)
+    expected = tt.bptt(net, box.x[row, 2:5], box.y[row, 2:5], s0=s0)[1].W
+    torch.testing.assert_close(found.anatomy.total, expected, rtol=1e-10, atol=1e-12)
+    assert before_the_fault(box, instance=2).name == "row 2, steps 1 to 8"
+    with pytest.raises(ValueError, match="^instance: expected 0 to 8, found 9$"):
+        before_the_fault(box, instance=9)
+
+
+def test_the_steps_whose_delta_was_finite_are_taken_apart(tmp_path: Path) -> None:
+    net = tt.ElmanNetwork(3, 6, 4, "identity")
+    with torch.no_grad():
+        net.W.fill_(1e30)
+        net.U.zero_()
+        net.b.zero_()
+    x, y = data(None)
+    box = read_black_box(black_box(tmp_path, net, (x.float(), y)))
+    assert box.report.delta is not None
+    found = before_the_fault(box)
+    assert found.name == f"row {box.report.delta.row}, steps {box.report.delta.t + 2} to 8"
+    sizes = found.anatomy.delta(found.anatomy.T).norm(dim=1)
+    assert (sizes[:-1] > 1e30 * sizes[1:]).all()  # it explodes on its way back
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("report.json", "{", "report.json: expected what a training reported"),
+        ("report.json", "[]", "report.json: expected what a training reported"),
+        ("batch.safetensors", "", "batch.safetensors: expected a safetensors file"),
+        ("model.json", "{}", "model.json: expected an object of version"),
+    ],
+)
+def test_a_damaged_black_box_is_refused(file: str, content: str, told: str, tmp_path: Path) -> None:
+    folder = black_box(tmp_path, overflowing(network()), data())
+    (folder / file).write_text(content)
+    with pytest.raises(ValueError, match=told):
+        read_black_box(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"state": {"row": 9, "t": 0}}, "no step 0 in row 9"),
+        ({"state": {"row": 0, "t": 8}}, "no step 8 in row 0"),
+        ({"norms": 3}, "expected what a training reported"),
+        ({"epoch": [], "loss": "x"}, "expected what a training reported"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused(change: dict, told: str, tmp_path: Path) -> None:
+    folder = black_box(tmp_path, overflowing(network()), data())
+    values = json.loads((folder / "report.json").read_text()) | change
+    (folder / "report.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=told):
+        read_black_box(folder)

@@ -13,6 +13,7 @@ from throughtime.anatomy.gradient import Anatomy, anatomy
 if TYPE_CHECKING:
     from throughtime.data import Sequences
     from throughtime.data.encoding import Encoding
+    from throughtime.learning.nonfinite import BlackBox
 
 
 class Window(NamedTuple):
@@ -75,17 +76,55 @@ def window(
     )
 
 
+def before_the_fault(box: BlackBox, *, instance: int | None = None, steps: int = 200) -> Window:
+    """The anatomy of the steps that led to a loss or gradient that was not finite: those before the state that left the finite
+    range, or those whose δ was still finite; of the whole row where neither place is known.
+
+    Args:
+        box: as `read_black_box` gives it; its model is made float64, whose range is larger.
+        instance: which row of the batch, from 0; None: the one that the report names, else the first.
+        steps: how many steps at most.
+
+    Raises:
+        ValueError: no such row, or no step to look at.
+        ArithmeticError: the gradient is not finite there either.
+    """
+    place = box.report.state or box.report.delta
+    row = (place.row if place else 0) if instance is None else instance
+    if not 0 <= row < len(box.x):
+        raise ValueError(f"instance: expected 0 to {len(box.x) - 1}, found {row}")
+    per_step = box.y.shape[1:2] == box.x.shape[1:2]
+    first, end = 0, int(box.lengths[row])
+    if place is not None and per_step and row == place.row:
+        first, end = (0, place.t) if box.report.state else (place.t + 1, end)
+    if first >= end:
+        raise ValueError(
+            f"row {row}: expected a step that led to the fault, found none: it is in the first one that was walked"
+        )
+    if per_step:
+        first, end = (max(first, end - steps), end) if box.report.state else (first, min(end, first + steps))
+    model = box.model.double()
+    x = box.x[row : row + 1]
+    x = x.double() if x.is_floating_point() else x
+    y = box.y[row : row + 1, first:end] if per_step else box.y[row : row + 1]
+    s0 = None if box.s0 is None else box.s0.double().narrow(-2, row, 1)
+    if first > 0:
+        s0 = _state_before(model, x[:, :first], s0)
+    found = anatomy(model, x[:, first:end], y.double() if y.is_floating_point() else y, s0=s0)
+    return Window(found, None, None, f"row {row}, steps {first + 1} to {end}")
+
+
 def _batch(x: np.ndarray, dtype: torch.dtype) -> Tensor:
     tensor = torch.as_tensor(np.ascontiguousarray(x)).unsqueeze(0)
     return tensor.to(dtype) if tensor.is_floating_point() else tensor.long()
 
 
-def _state_before(model: Any, x: Tensor) -> Tensor | None:
-    """The state after the steps before a stretch; None (the model's own) where there are none."""
+def _state_before(model: Any, x: Tensor, s0: Tensor | None = None) -> Tensor | None:
+    """The state after the steps x before a stretch, which began in s0 (None: the model's own)."""
     if x.shape[1] == 0:
-        return None
+        return s0
     with torch.no_grad():
-        return model(x, return_state=True)[1]
+        return model(x, s0=s0, return_state=True)[1]
 
 
 def _label(encoding: Encoding, index: int) -> str:

@@ -16,7 +16,7 @@ def anatomy(
     /,
     options: DataOptions = NOWHERE,
     *,
-    instance: Whole = 0,
+    instance: Whole | None = None,
     start: Whole = 1,
     around: str | None = None,
     steps: Whole = 200,
@@ -26,38 +26,50 @@ def anatomy(
     """Take the gradient of a trained model apart, path by path, and write the page that shows it.
 
     The page is one file that works offline: the paths from each loss to each earlier step, how far back the gradient reaches,
-    and what truncation would lose.
+    and what truncation would lose. Of the folder nonfinite, which a training leaves whose loss or gradient was not finite, it
+    shows the steps that led to it.
 
     Args:
-        run: the run folder.
-        instance: which sequence of the test part, from 0.
+        run: the run folder, or a folder nonfinite.
+        instance: which sequence of the test part, from 0; of a batch in nonfinite, its row. Where left out, the first, or the
+            row where it happened.
         start: its first step to look at, from 1; the state is carried up to it.
         around: look at the first place where this text stands, from 20 characters before it, instead of `start`.
         steps: how many steps, at most 1000.
-        out: the page to write; anatomy.html in the run folder where left out.
+        out: the page to write; anatomy.html in the folder where left out.
         npz: also write every array, to a .npz beside the page.
     """
     from throughtime.anatomy.page import LONGEST
-    from throughtime.anatomy.window import window
+    from throughtime.anatomy.window import before_the_fault, window
     from throughtime.cli.errors import CommandError, Refused, one_line, refusing
     from throughtime.cli.inputs import held_out
+    from throughtime.learning.nonfinite import is_black_box, read_black_box
     from throughtime.learning.run import load
 
     if not 1 <= steps <= LONGEST:
         raise Refused(f"--steps: expected 1 to {LONGEST}, found {steps}")
     with refusing():
-        loaded = load(run)
-        dataset, part = held_out(loaded, options)
-        sequences = dataset.parts[part]
-        if around is not None:
-            start = _start_before(around, sequences.texts, instance)
         try:
-            model = loaded.model.double()  # a trained model's gradient is a small difference of large paths
-            found = window(model, sequences, loaded.encoding, instance=instance, start=start, steps=steps)
+            if is_black_box(run):
+                if around is not None or start != 1 or options.source is not None:
+                    raise Refused("--start, --around, SOURCE: expected none, as the folder has the batch, found some")
+                box = read_black_box(run)
+                print(box.report)
+                found, name = before_the_fault(box, instance=instance, steps=steps), "what led to the fault"
+            else:
+                loaded = load(run)
+                dataset, part = held_out(loaded, options)
+                sequences = dataset.parts[part]
+                row = instance or 0
+                if around is not None:
+                    start = _start_before(around, sequences.texts, row)
+                model = loaded.model.double()  # a trained model's gradient is a small difference of large paths
+                found = window(model, sequences, loaded.encoding, instance=row, start=start, steps=steps)
+                name = dataset.name
         except ArithmeticError as error:
             raise CommandError(one_line(error)) from error
         path = run / "anatomy.html" if out is None else out
-        title = f"Anatomy of the gradient: {dataset.name}, {found.name}"
+        title = f"Anatomy of the gradient: {name}, {found.name}"
         found.anatomy.to_html(path, symbols=found.symbols, targets=found.targets, title=title)
         if npz:
             found.anatomy.save(path.with_suffix(".npz"))

@@ -3,6 +3,8 @@
 nonfinite/report.json          epoch, update, loss, gradient norm, the norms before, where it began
 nonfinite/batch.safetensors    x, y, lengths and s0 of the batch
 nonfinite/model.safetensors    the weights that it met; beside them, model.json as in a run folder
+
+`read_black_box` opens it again, and `anatomy.window.before_the_fault` takes the gradient apart that led to it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from throughtime import ops
 from throughtime.data.batches import Batch
 from throughtime.data.files import write_atomically
+from throughtime.learning.tensor_files import read_tensors
 from throughtime.loss import counted_labels, errors
 from throughtime.model import ElmanNetwork
 
@@ -121,6 +124,69 @@ def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch
     if type(model).__name__ in MODELS:
         write_atomically(folder / "model.json", json.dumps(describe(model), indent=2) + "\n")
     write_atomically(folder / "report.json", json.dumps(asdict(report), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """What was kept of a batch: the report, the model as it met the batch, and the batch.
+
+    Attributes:
+        report: what happened.
+        model: in evaluation mode.
+        x, y, lengths: as in `loss`.
+        s0: the states that the rows started from; None: the model's own.
+    """
+
+    report: Report
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    lengths: Tensor
+    s0: Tensor | None
+
+
+def is_black_box(folder: Path) -> bool:
+    """Whether a folder is meant as one."""
+    return (folder / "report.json").is_file()
+
+
+def read_black_box(folder: Path) -> BlackBox:
+    """What `write_black_box` wrote. Nothing in the folder is trusted.
+
+    Raises: OSError, ValueError: a file is missing or wrong; the message names it.
+    """
+    from throughtime.learning.run import load_model
+
+    batch = read_tensors(folder / "batch.safetensors")
+    for name in ("x", "y", "lengths"):
+        if name not in batch:
+            raise ValueError(
+                f"{folder / 'batch.safetensors'}: expected a tensor {name}, found {', '.join(batch) or 'none'}"
+            )
+    x, y, lengths = batch["x"], batch["y"], batch["lengths"]
+    rows = {len(part) if part.dim() else 0 for part in (x, y, lengths)}
+    if len(rows) > 1 or rows == {0} or x.dim() < 2 or lengths.dtype != torch.int64 or lengths.dim() != 1:
+        raise ValueError(
+            f"{folder / 'batch.safetensors'}: expected x, y and lengths of the same rows, found other shapes"
+        )
+    if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
+        raise ValueError(f"{folder / 'batch.safetensors'}: lengths: expected 1 to {x.shape[1]}, found others")
+    report = _read_report(folder / "report.json", lengths)
+    return BlackBox(report, load_model(folder), x, y, lengths, batch.get("s0"))
+
+
+def _read_report(path: Path, lengths: Tensor) -> Report:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        places = {name: None if values[name] is None else Place(**values[name]) for name in ("state", "delta")}
+        report = Report(**values | places | {name: tuple(values[name]) for name in ("norms", "parameters")})
+        for place in filter(None, places.values()):
+            if not 0 <= place.row < len(lengths) or not 0 <= place.t < int(lengths[place.row]):
+                raise ValueError(f"no step {place.t} in row {place.row}")
+        str(report)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path}: expected what a training reported, found: {error}") from error
+    return report
 
 
 def _places(net: ElmanNetwork, batch: Batch, s0: Tensor | None) -> tuple[Place | None, Place | None]:

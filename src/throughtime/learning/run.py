@@ -254,13 +254,21 @@ def load(path: str | os.PathLike[str]) -> Run:
     metrics = _read_json(path / "metrics.json")
     if not isinstance(metrics, dict):
         raise ValueError(f"{path / 'metrics.json'}: expected an object, found {type(metrics).__name__}")
-    model = _load_weights(path / "model.safetensors", lambda size: _build(path / "model.json", size))
+    model = load_model(path)
     found = getattr(model, "n", None), getattr(model, "k", None)
     if found != (encoding.n, encoding.k):
         raise ValueError(
             f"{path}: expected model.json and vocabulary.json to agree on n and k, found {found} and {encoding.n, encoding.k}"
         )
-    return Run(path, model.eval(), encoding, config, metrics)
+    return Run(path, model, encoding, config, metrics)
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The model of model.json and model.safetensors in a folder, in evaluation mode.
+
+    Raises: OSError, ValueError: a file is missing or wrong; the message names it.
+    """
+    return _load_weights(folder / "model.safetensors", lambda size: _build(folder / "model.json", size)).eval()
 
 
 def _read_json(path: Path) -> Any:
