@@ -73,17 +73,20 @@ def double(t: Tensor | None) -> Tensor | None:
     return t.double() if t is not None and t.is_floating_point() else t
 
 
-def _contract(p: Problem, delta, states):
-    """∂U, ∂W, ∂b from δ, all in float64."""
+def _contract(p: Problem, delta, states, reaching=0.0):
+    """∂U, ∂W, ∂b from δ, all in float64. `reaching`: magnitudes of what each step's own loss sends to δ, which may cancel."""
     x = p.x
     if p.lengths is not None:  # what is zero anyway must not meet the NaN of the padding
         padding = torch.arange(x.shape[0]).unsqueeze(1) >= p.lengths
         x = x.masked_fill(padding if p.symbols else padding.unsqueeze(-1), 0)
     previous = contraction.previous_states(states, double(p.s0), p.lengths, p.reverse)
+    sizes = delta.abs() + reaching
     return {
-        "dU": _sum(lambda delta, x: contraction.input_gradient(delta, x, p.lengths, p.U.shape[1]), delta, double(x)),
-        "dW": _sum(contraction.recurrent_gradient, delta, previous),
-        "db": _sum(contraction.bias_gradient, delta),
+        "dU": _sum(
+            lambda delta, x: contraction.input_gradient(delta, x, p.lengths, p.U.shape[1]), (delta, double(x)), sizes
+        ),
+        "dW": _sum(contraction.recurrent_gradient, (delta, previous), sizes),
+        "db": _sum(contraction.bias_gradient, (delta,), sizes),
     }
 
 
@@ -93,8 +96,10 @@ class Expected(NamedTuple):
     """What a rounding error is relative to: for a sum, the sum of its terms' magnitudes."""
 
 
-def _sum(contract, *factors):
-    return Expected(contract(*factors), contract(*(factor.abs() for factor in factors)))
+def _sum(contract, factors, sizes=None):
+    """`sizes`: magnitudes to which the first factor is rounded; None: its own."""
+    first, *others = (factor.abs() for factor in factors)
+    return Expected(contract(*factors), contract(first if sizes is None else sizes, *others))
 
 
 def _plain(value: Tensor) -> Expected:
@@ -123,9 +128,9 @@ def expected_step(p: Problem, states: Tensor) -> dict[str, Expected | None]:
     delta, ds0 = reference.backward(e @ double(p.V), None, states, double(p.W), p.lengths, p.nonlinearity, False)
     return {
         "loss": _plain(loss.step_losses(z, y).sum() / norm),
-        **_contract(p, delta, states),
-        "dV": _sum(contraction.recurrent_gradient, e, states),
-        "dc": _sum(contraction.bias_gradient, e),
+        **_contract(p, delta, states, e.abs() @ double(p.V).abs()),
+        "dV": _sum(contraction.recurrent_gradient, (e, states)),
+        "dc": _sum(contraction.bias_gradient, (e,)),
         "dx": None if p.symbols else _plain(delta @ double(p.U)),
         "ds0": _plain(ds0),
     }
