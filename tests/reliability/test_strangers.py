@@ -23,11 +23,13 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime import data
+from throughtime.anatomy.window import before_the_fault
 from throughtime.cli.errors import Refused
 from throughtime.cli.parser import read_toml
 from throughtime.cli.unfinished import _checked
 from throughtime.data import Encoding, Vocabulary
-from throughtime.learning import Checkpoints, History, run
+from throughtime.learning import Checkpoints, History, NonFiniteError, run
+from throughtime.learning.nonfinite import read_black_box
 
 EXAMPLES = int(os.environ.get("THROUGHTIME_FUZZ", "40"))
 fuzzed = settings(
@@ -38,6 +40,7 @@ fuzzed = settings(
 )
 SMALL_RUN: dict[str, bytes] = {}
 SMALL_CHECKPOINT: dict[str, bytes] = {}
+SMALL_BLACK_BOX: dict[str, bytes] = {}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def originals() -> None:
-    """A run folder and a checkpoint as they should be, as bytes by name."""
+    """A run folder, a checkpoint and a black box as they should be, as bytes by name."""
     if SMALL_RUN:
         return
     with tempfile.TemporaryDirectory() as name:
@@ -59,9 +62,16 @@ def originals() -> None:
         tt.fit(net, DATA, epochs=1, batch_size=1, truncate=2, checkpoint=Checkpoints(folder / "c", 1))
         last = sorted((folder / "c").iterdir())[-1]
         SMALL_CHECKPOINT.update(contents(last))
+        wild = tt.ElmanNetwork(3, 2, 2, "identity")
+        with torch.no_grad():
+            wild.W.fill_(1e30)
+        with pytest.raises(NonFiniteError):
+            tt.fit(wild, WILD, epochs=1, truncate=20, checkpoint=Checkpoints(folder / "b", 1))
+        SMALL_BLACK_BOX.update(contents(folder / "b" / "nonfinite"))
 
 
 DATA = ([np.array([0, 1, 2]), np.array([1, 1])], [np.array([0, 1, 0]), np.array([1, 1])])
+WILD = ([np.arange(40) % 3], [np.arange(40) % 2])
 
 
 @st.composite
@@ -130,6 +140,15 @@ def test_run_folders(draw) -> None:
     originals()
     name = draw.draw(st.sampled_from(sorted(SMALL_RUN)))
     check(run.load, SMALL_RUN | {name: draw.draw(damaged(SMALL_RUN[name]))})
+
+
+@fuzzed
+@given(st.data())
+def test_black_boxes(draw) -> None:
+    originals()
+    name = draw.draw(st.sampled_from(sorted(SMALL_BLACK_BOX)))
+    files = SMALL_BLACK_BOX | {name: draw.draw(damaged(SMALL_BLACK_BOX[name]))}
+    check(lambda folder: before_the_fault(read_black_box(folder)), files, (ArithmeticError, TypeError))
 
 
 def test_configurations_nested_without_end() -> None:

@@ -169,10 +169,15 @@ def read_black_box(folder: Path) -> BlackBox:
         raise ValueError(
             f"{folder / 'batch.safetensors'}: expected x, y and lengths of the same rows, found other shapes"
         )
+    s0 = batch.get("s0")
+    if s0 is not None and (s0.dim() not in (2, 3) or s0.shape[-2] != len(x) or not s0.is_floating_point()):
+        raise ValueError(
+            f"{folder / 'batch.safetensors'}: s0: expected states of {len(x)} rows, found shape {list(s0.shape)}"
+        )
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"{folder / 'batch.safetensors'}: lengths: expected 1 to {x.shape[1]}, found others")
     report = _read_report(folder / "report.json", lengths)
-    return BlackBox(report, load_model(folder), x, y, lengths, batch.get("s0"))
+    return BlackBox(report, load_model(folder), x, y, lengths, s0)
 
 
 def _read_report(path: Path, lengths: Tensor) -> Report:
