@@ -124,13 +124,12 @@ class RNN(nn.RNNBase):
         data, sizes, order, inverse = packed
         if data.dim() != (1 if is_symbols(data) else 2):
             raise RuntimeError(f"input must have 2 dimensions (1 for integer symbols), got {data.dim()}")
+        whole = False
         if ops.unwatched():
             steps = sizes.tolist()
             if sum(steps) != len(data) or steps != sorted(steps, reverse=True):
                 raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)}, found {steps}")
             whole = steps[-1] == steps[0]
-        else:
-            whole = False
         T, B = len(sizes), int(sizes[0])
         if hx is not None and order is not None:
             hx = hx.index_select(1, order)

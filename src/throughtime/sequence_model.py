@@ -149,11 +149,11 @@ class SequenceModel(nn.Module):
                 raise TypeError(f"y: expected {self.readout.weight.dtype} like the parameters, found {y.dtype}")
         else:
             y = check_labels(y, *y.shape)
-            if ops.unwatched():
-                check_label_range(y, self.k, lengths)
         if self._is_elman():
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
             return (value, final) if return_state else value
+        if self.task not in OF_VALUES and ops.unwatched():
+            check_label_range(y, self.k, lengths)
         z, final = self._run(x, lengths, s0)
         loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
         z = z.unsqueeze(1) if self.task in OF_ROWS else z

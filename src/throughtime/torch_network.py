@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from throughtime.notation import is_symbols
+from throughtime.notation import is_symbols, real_steps
 
 
 class TorchNetwork(nn.Module):
@@ -47,7 +46,7 @@ class TorchNetwork(nn.Module):
         """
         if is_symbols(x):
             if lengths is not None:  # padding may hold any number
-                x = x.where(torch.arange(x.shape[1], device=x.device) < lengths.to(x.device).unsqueeze(1), 0)
+                x = x.where(real_steps(x.shape[1], lengths, x.device), 0)
             if self.embedding is not None:
                 x = self.embedding(x.long())
             else:

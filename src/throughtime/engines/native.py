@@ -112,7 +112,7 @@ def gradients(
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     dx = new_like(x, W, U.shape[1]) if needs_x else None
     dU = W.new_empty(U.shape) if needs_U else None
-    dW = torch.empty_like(W, memory_format=torch.contiguous_format) if needs_W else None
+    dW = W.new_empty(W.shape) if needs_W else None
     db = W.new_empty(d) if needs_b else None
     ds0 = W.new_empty((B, d)) if needs_s0 else None
     net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse)
@@ -160,10 +160,10 @@ def learning_step(
         if dx is not None:
             steps, rows = dx.stride()[:2]
         found += [dx, W.new_empty((B, d)) if needs[1] else None]
-    dU_, dW_, db_, dV_, dc_, dx_, ds0_ = [0 if g is None else g.data_ptr() for g in found]
+    *to_parameters, to_x, to_s0 = [0 if g is None else g.data_ptr() for g in found]
     loss = _native.learning_step(
         *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
-        _address(final), dx_, steps, rows, dU_, dW_, db_, dV_, dc_, ds0_,
+        _address(final), to_x, steps, rows, *to_parameters, to_s0,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 

@@ -157,25 +157,20 @@ def read_black_box(folder: Path) -> BlackBox:
     """
     from throughtime.learning.run import load_model
 
-    batch = read_tensors(folder / "batch.safetensors")
+    path = folder / "batch.safetensors"
+    batch = read_tensors(path)
     for name in ("x", "y", "lengths"):
         if name not in batch:
-            raise ValueError(
-                f"{folder / 'batch.safetensors'}: expected a tensor {name}, found {', '.join(batch) or 'none'}"
-            )
+            raise ValueError(f"{path}: expected a tensor {name}, found {', '.join(batch) or 'none'}")
     x, y, lengths = batch["x"], batch["y"], batch["lengths"]
     rows = {len(part) if part.dim() else 0 for part in (x, y, lengths)}
     if len(rows) > 1 or rows == {0} or x.dim() < 2 or lengths.dtype != torch.int64 or lengths.dim() != 1:
-        raise ValueError(
-            f"{folder / 'batch.safetensors'}: expected x, y and lengths of the same rows, found other shapes"
-        )
+        raise ValueError(f"{path}: expected x, y and lengths of the same rows, found other shapes")
     s0 = batch.get("s0")
     if s0 is not None and (s0.dim() not in (2, 3) or s0.shape[-2] != len(x) or not s0.is_floating_point()):
-        raise ValueError(
-            f"{folder / 'batch.safetensors'}: s0: expected states of {len(x)} rows, found shape {list(s0.shape)}"
-        )
+        raise ValueError(f"{path}: s0: expected states of {len(x)} rows, found shape {list(s0.shape)}")
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
-        raise ValueError(f"{folder / 'batch.safetensors'}: lengths: expected 1 to {x.shape[1]}, found others")
+        raise ValueError(f"{path}: lengths: expected 1 to {x.shape[1]}, found others")
     report = _read_report(folder / "report.json", lengths)
     return BlackBox(report, load_model(folder), x, y, lengths, s0)
 
