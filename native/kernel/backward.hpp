@@ -56,10 +56,12 @@ void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<
         sweep_backward<decltype(cell)>(chunk, weights, dfinal, states, arrays.delta);
     });
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
-    if (wanted.sums.dW)
-        add_products(wanted.fresh, weights, d, rows, delta, stride,
-                     in_place(previous_states(chunk, d, before, states, arrays.previous), stride), wanted.sums.dW,
-                     wanted.sums.stride);
+    if (wanted.sums.dW) {
+        const Index first = chunk.first == 1 && !net.s0 ? chunk.alive(1) : 0;  // the rows before have no state before them
+        const S* previous = previous_states(chunk, d, before, states, arrays.previous);
+        add_products(wanted.fresh, weights, d, rows - first, delta + first * stride, stride,
+                     in_place(previous + first * stride, stride), wanted.sums.dW, wanted.sums.stride);
+    }
     if (wanted.sums.db) add_column_sums(rows, d, delta, wanted.sums.db);
     if (wanted.sums.dU && net.symbols) {
         add_by_symbol(chunk, net.symbols, d, delta, arrays.head, arrays.next, wanted.sums.dU);

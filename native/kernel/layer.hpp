@@ -87,7 +87,8 @@ void backward(const BackwardCall<S>& call) {
     const Index inputs = net.symbols ? 1 : net.n;
     const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, 2 * net.d * (net.d + inputs));
     const bool dx = static_cast<bool>(call.dx);
-    const WeightUse use{.forward = false, .backward = true, .inputs = dx, .output = false, .upstream = false};
+    const bool back = net.T > 1 || call.ds0;
+    const WeightUse use{.forward = false, .backward = back, .inputs = dx, .output = false, .upstream = false};
     Workspace<Weights<S>> weights(net, use, Index{0});
     weights.parts.pack(net, use, nullptr, nullptr);
     const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = nullptr, .dc = nullptr, .stride = net.d};

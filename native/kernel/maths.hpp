@@ -18,7 +18,8 @@ struct Constants;
 
 template <>
 struct Constants<float> {
-    static constexpr int mantissa = 23, bias = 127;
+    static constexpr int mantissa = 23;
+    static constexpr std::uint32_t sign = 0x80000000u;
     static constexpr float round = 0x1.8p23f;  // adding it rounds to an integer, kept in the low bits
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     static constexpr float exp_least = -87.3f;   // below, exp is 0 (it would be denormal)
@@ -31,7 +32,8 @@ struct Constants<float> {
 
 template <>
 struct Constants<double> {
-    static constexpr int mantissa = 52, bias = 1023;
+    static constexpr int mantissa = 52;
+    static constexpr std::uint64_t sign = 0x8000000000000000u;
     static constexpr double round = 0x1.8p52;
     static constexpr double ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
     static constexpr double exp_least = -708.3;
@@ -82,21 +84,25 @@ THROUGHTIME_INLINE Vector<S> exp(Vector<S> x) {
     return vanishes ? Vector<S>{} : e.scale * e.p + e.scale;
 }
 
+/// |x|
 template <class S>
 THROUGHTIME_INLINE Vector<S> magnitude(Vector<S> x) {
-    return x < S(0) ? -x : x;
+    return (Vector<S>)((Bits<S>)x & ~Constants<S>::sign);
 }
 
 template <class S>
 THROUGHTIME_INLINE Vector<S> tanh(Vector<S> x) {
     using C = Constants<S>;
-    const Vector<S> size = magnitude<S>(x);
     const Vector<S> z = x * x;
     const Vector<S> near = x + x * (z * polynomial<S>(z, C::tanh_terms));
-    const Vector<S> y = size > C::tanh_flat ? broadcast<S>(C::tanh_flat) : size;
+    const Vector<S> size = magnitude<S>(x);
+    // Numbers without a sign are in the order of their bits, whose smaller is one instruction.
+    const Bits<S> bits = (Bits<S>)size, flat = (Bits<S>)broadcast<S>(C::tanh_flat);
+    const Vector<S> y = (Vector<S>)(flat < bits ? flat : bits);
     const Exponential<S> e = exponential<S>(y + y);
     const Vector<S> far = S(1) - S(2) / (e.scale * e.p + (e.scale + S(1)));
-    return size < S(0.75) ? near : (x < S(0) ? -far : far);
+    const Vector<S> signed_far = (Vector<S>)((Bits<S>)far | ((Bits<S>)x & C::sign));
+    return size >= S(0.75) ? signed_far : near;  // NaN is near
 }
 
 /// 1 / (1 + e^-x), without the loss of small values at negative x.

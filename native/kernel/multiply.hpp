@@ -82,7 +82,7 @@ THROUGHTIME_INLINE void tile_column(Index M, TileArguments<S> t) {
     }
 }
 
-/// C [M, N] = init + A B, for A in either layout. N is a multiple of the vector; M, K >= 1.
+/// C [M, N] = init + A B, for A in either layout. N is a multiple of the vector; M >= 1, K >= 0.
 /// Few rows take several panels at once: a tile needs some eight independent sums to keep the multipliers busy.
 template <class S, Left Layout>
 void product(Index M, Index N, TileArguments<S> t) {

@@ -104,7 +104,8 @@ void learning_step(const StepCall<S>& call) {
     const Index work = 2 * net.d * (net.d + inputs + call.k);  // whether gradients are wanted or not: the loss has the same bits
     const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, work);
     const bool dx = static_cast<bool>(call.dx);
-    const WeightUse use{.forward = true, .backward = learn, .inputs = dx, .output = true, .upstream = learn};
+    const bool back = learn && (net.T > 1 || call.ds0);
+    const WeightUse use{.forward = true, .backward = back, .inputs = dx, .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);
     const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = call.dV, .dc = call.dc, .stride = net.d};

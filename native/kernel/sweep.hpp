@@ -27,13 +27,13 @@ void start_states(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>
     multiply(chunk.rows(), weights.d, weights.n, x.data, x.stride, weights.input, weights.bias, 0, states, stride);
 }
 
-/// Turns U x + b into s. `before`: the states of slot first - 1, at least as many rows as slot first has.
+/// Turns U x + b into s. `before`: the states of slot first - 1, at least as many rows as slot first has; null for zero.
 template <class Cell, class S = typename Cell::Scalar>
 void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const S* before, S* states) {
     const Index d = weights.d, stride = row_stride<S>(d);
     for (Index tau = chunk.first; tau < chunk.last; ++tau) {
         const Index rows = chunk.alive(tau);
-        multiply(rows, d, d, before, stride, weights.recurrent, states, stride, states, stride);
+        if (before) multiply(rows, d, d, before, stride, weights.recurrent, states, stride, states, stride);
         for (Index i = 0; i < rows; ++i)
             for (Index j = 0; j < d; j += lanes<S>) {
                 S* s = states + i * stride + j;
@@ -103,7 +103,8 @@ void walk_forward(const Block& block, const Recurrence<S>& net, const Weights<S>
         const Chunk chunk(block, i);
         S* const here = states + (keep == Keep::block ? block.start[chunk.first] : block.rows) * stride;
         start_states(chunk, net, weights, inputs, here);
-        with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, before, here); });
+        const S* const reached = i > 0 || net.s0 ? before : nullptr;
+        with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, reached, here); });
         for (Index tau = chunk.first; tau < chunk.last; ++tau)
             write_final_states(block, tau, d, here + chunk.row(tau) * stride, final);
         visit(chunk, here);

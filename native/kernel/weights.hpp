@@ -44,7 +44,7 @@ struct Weights {
         output_bias = arena.take<S>(use.output ? padded<S>(k) : 0);
         table = arena.take<S>(use.forward && symbols ? n * row_stride<S>(d) : 0);
         input_ = arena.take<S>(use.forward && pack_forward(net) && !symbols ? packed_size<S>(n, d) : 0);
-        recurrent_ = arena.take<S>(use.forward && pack_forward(net) ? packed_size<S>(d, d) : 0);
+        recurrent_ = arena.take<S>(use.forward && recurs(net) && pack_forward(net) ? packed_size<S>(d, d) : 0);
         back_ = arena.take<S>(use.backward && pack_back(net) ? packed_size<S>(d, d) : 0);
         to_inputs_ = arena.take<S>(use.inputs ? packed_size<S>(d, n) : 0);
         output_ = arena.take<S>(use.output ? packed_size<S>(d, k) : 0);
@@ -58,7 +58,7 @@ struct Weights {
         if (net.b) copy_row(bias, net.b, d);
         if (use.forward && net.symbols) fill_table(net.U);
         else if (use.forward) input = weight(net, net.U, n, input_);
-        if (use.forward) recurrent = weight(net, net.W, d, recurrent_);
+        if (use.forward && recurs(net)) recurrent = weight(net, net.W, d, recurrent_);
         if (use.backward) back = pack_back(net) ? pack_rows(net.W, d, d, back_) : in_place(net.W, d);
         if (use.inputs) to_inputs = pack_rows(net.U, d, n, to_inputs_);
         if (use.output) {
@@ -70,6 +70,8 @@ struct Weights {
     }
 
   private:
+    /// Whether any state follows another.
+    static bool recurs(const Recurrence<S>& net) { return net.T > 1 || net.s0; }
     static bool pack_forward(const Recurrence<S>& net) { return net.T * net.B > few_transposed; }
     static bool pack_back(const Recurrence<S>& net) { return net.T * net.B > few_in_place || net.d % lanes<S> != 0; }
 

@@ -110,11 +110,7 @@ class RNN(nn.RNNBase):
                 raise ValueError("lengths: expected None with unbatched input, which is one whole sequence")
             states, final = self._over(input.unsqueeze(1), None if hx is None else hx.unsqueeze(1))
             return states.squeeze(1), final.squeeze(1)
-        x = input.transpose(0, 1) if self.batch_first else input
-        if lengths is not None and x.numel():
-            lengths = check_lengths(lengths, x.shape[1], x.shape[0])
-        states, final = self._over(x, hx, lengths)
-        return (states.transpose(0, 1) if self.batch_first else states), final
+        return self._over(input, hx, lengths, self.batch_first)
 
     def _over_packed(self, packed: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
         """Spread the packed steps over a padded [T, B], run, and gather the states of the real steps again.
@@ -147,39 +143,50 @@ class RNN(nn.RNNBase):
             final = final.index_select(1, inverse)
         return PackedSequence(states, sizes, order, inverse), final
 
-    def _over(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The stack over x [T, B, n] or symbols [T, B]: states [T, B, directions · d], finals [layers · directions, B, d]."""
-        self._check(x, hx, lengths)
+    def _over(
+        self, x: Tensor, hx: Tensor | None, lengths: Tensor | None = None, batch_first: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The stack over x [T, B, n] or symbols [T, B]: states [T, B, directions · d], finals [layers · directions, B, d]. With
+        `batch_first`, T and B trade places in x and in the states."""
+        weights = self.all_weights
+        lengths = self._check(x, hx, lengths, batch_first, weights[0][1])
         finals: list[Tensor] = []
         outputs: list[Tensor] = []
-        for i, (U, W, *biases) in enumerate(self.all_weights):
+        for i, (U, W, *biases) in enumerate(weights):
             reverse = self.bidirectional and i % 2 == 1
             if i and not reverse:
                 x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
                 if self.dropout and self.training:
-                    # Laid out steps first, so that the random numbers fall as in torch.nn.RNN.
-                    x = F.dropout(x.contiguous(), self.dropout)
+                    x = self._drop(x, batch_first)
                 outputs = []
-            b = biases[0] + biases[1] if biases else None
+            b = (biases[0], biases[1]) if biases else None
             s0 = None if hx is None else hx[i]
-            states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, reverse)
+            states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, reverse, batch_first)
             outputs.append(states)
             finals.append(final)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         return x, finals[0].unsqueeze(0) if len(finals) == 1 else torch.stack(finals)
 
-    def _check(self, x: Tensor, hx: Tensor | None, lengths: Tensor | None) -> None:
-        """Refuse what does not fit, with torch.nn.RNN's types of error; x has time first."""
+    def _drop(self, x: Tensor, batch_first: bool) -> Tensor:
+        """Dropout, laid out steps first, so that the random numbers fall as in torch.nn.RNN."""
+        steps = F.dropout((x.transpose(0, 1) if batch_first else x).contiguous(), self.dropout)
+        return steps.transpose(0, 1) if batch_first else steps
+
+    def _check(
+        self, x: Tensor, hx: Tensor | None, lengths: Tensor | None, batch_first: bool, weight: Tensor
+    ) -> Tensor | None:
+        """Refuse what does not fit, with torch.nn.RNN's types of error. Returns the lengths as the engines take them."""
+        B, T = x.shape[:2] if batch_first else x.shape[1::-1]
+        if lengths is not None and x.numel():
+            lengths = check_lengths(lengths, B, T)
         if is_symbols(x):
             if ops.unwatched() and x.numel():
-                check_symbol_range(x.T, self.input_size, lengths)
+                check_symbol_range(x if batch_first else x.T, self.input_size, lengths)
         else:
             self.check_input(x, None)
-        weight = self.weight_hh_l0
         for what, tensor in (("input", x), ("hidden", hx)):
             if tensor is not None and tensor.device != weight.device:
                 raise RuntimeError(f"{what} and weights are on different devices: {tensor.device} and {weight.device}")
-        T, B = x.shape[:2]
         if T == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         if hx is not None:
@@ -187,6 +194,7 @@ class RNN(nn.RNNBase):
             self.check_hidden_size(hx, (layers, B, self.hidden_size))
             if hx.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
                 raise RuntimeError(f"hidden dtype ({hx.dtype}) does not match weight dtype ({weight.dtype})")
+        return lengths
 
     def extra_repr(self) -> str:
         own = self.nonlinearity not in ("tanh", "relu")  # torch's own are not shown there

@@ -118,43 +118,48 @@ def recurrence(
     x: Tensor,
     U: Tensor,
     W: Tensor,
-    b: Tensor | None = None,
+    b: Tensor | tuple[Tensor, Tensor] | None = None,
     s0: Tensor | None = None,
     lengths: Tensor | None = None,
     nonlinearity: str = "tanh",
     reverse: bool = False,
+    batch_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """s_t = σ(U x_t + W s_{t-1} + b) over all steps; differentiable any number of times.
 
     Args:
         x: [T, B, n] float, or integer symbols [T, B] in 0..n−1 (each a one-hot vector).
-        U, W, b: [d, n], [d, d], [d] (or None).
+        U, W: [d, n], [d, d].
+        b: [d], or the two summands of it that torch.nn.RNN has, or None.
         s0: [B, d], or None for zero.
         lengths: int64 [B] in 1..T, or None. Later steps are padding: their states are zero and x is not read there.
         nonlinearity: "tanh", "relu", "logistic" or "identity".
         reverse: walk each row from its last step to its first.
+        batch_first: whether T and B trade places in x and in the states.
 
     Returns:
         states [T, B, d], which lie in memory like x, and the final state of each row [B, d].
 
     Within a transform of `torch.func` the reference engine runs, whatever the choice: its operations are PyTorch's own, which
-    every transform knows. A single step of float vectors is made of PyTorch's own operations too: there is nothing to save.
+    every transform knows. A single step from a given state is made of PyTorch's own operations too: there is nothing to save.
     """
+    eager = unwatched() and not torch._C._is_any_autocast_enabled()
+    one_step = x.shape[1 if batch_first else 0] == 1 and s0 is not None and x.dim() == 3
+    b, b_hh = b if isinstance(b, tuple) else (b, None)
+    if eager and not one_step:
+        return _Recurrence.apply(x, U, W, b, b_hh, s0, lengths, nonlinearity, reverse, batch_first)  # type: ignore[no-any-return]
+    if batch_first:
+        x = x.transpose(0, 1)
+    if b_hh is not None:
+        b = b + b_hh  # type: ignore[operator]
     if torch._C._are_functorch_transforms_active():
-        return reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
-    if unwatched() and not torch._C._is_any_autocast_enabled():
-        if x.shape[0] == 1 and x.dim() == 3:
-            return _one_step(x[0], U, W, b, s0, nonlinearity)
-        return _Recurrence.apply(x, U, W, b, s0, lengths, nonlinearity, reverse)  # type: ignore[no-any-return]
-    return _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
-
-
-def _one_step(x: Tensor, U: Tensor, W: Tensor, b: Tensor | None, s0: Tensor | None, nonlinearity: str):
-    """The recurrence for T = 1; x [B, n]."""
-    if s0 is None:
-        s0 = W.new_zeros(len(x), W.shape[0])
-    s = sigma(torch.addmm(F.linear(x, U, b), s0, W.T), nonlinearity)
-    return s.unsqueeze(0), s.clone()
+        states, final = reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    elif eager:
+        s = sigma(torch.addmm(F.linear(x[0], U, b), s0, W.T), nonlinearity)  # type: ignore[arg-type]
+        states, final = s.unsqueeze(0), s.clone()
+    else:
+        states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    return states.transpose(0, 1) if batch_first else states, final
 
 
 def unwatched() -> bool:
@@ -169,11 +174,16 @@ def unwatched() -> bool:
 
 def _engine(x: Tensor, W: Tensor) -> ModuleType:
     """The engine for a batch; the reference for an empty one, which leaves nothing to be fast at."""
-    return engine_for(W) if x.shape[1] else reference
+    return engine_for(W) if x.numel() else reference
 
 
-def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse):
-    return _engine(x, W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first=False):
+    run = _engine(x, W)
+    if run is native:
+        return native.forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first)
+    x = x.transpose(0, 1) if batch_first else x
+    states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    return states.transpose(0, 1) if batch_first else states, final
 
 
 def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
@@ -183,14 +193,19 @@ def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, rever
     return laid_out_like(x, dx) if needs[0] else dx, *(g.contiguous() for g in others)
 
 
-def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first=False):
     """(∂x, ∂U, ∂W, ∂b, ∂s_0), None where `needs` says no: δ from the engine, then its contraction."""
     if hasattr(engine, "gradients"):  # native fuses the two, so that δ stays in the cache
-        return engine.gradients(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+        return engine.gradients(
+            dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first
+        )
+    if batch_first:
+        dstates, states, x = (None if t is None else t.transpose(0, 1) for t in (dstates, states, x))
     delta, ds0 = engine.backward(dstates, dfinal, states, W, lengths, nonlinearity, reverse)
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
+    dx = delta @ U if needs_x else None
     return (
-        delta @ U if needs_x else None,
+        dx.transpose(0, 1) if dx is not None and batch_first else dx,
         contraction.input_gradient(delta, x, lengths, U.shape[1]) if needs_U else None,
         contraction.recurrent_gradient(delta, contraction.previous_states(states, s0, lengths, reverse))
         if needs_W
@@ -229,28 +244,40 @@ def slopes(states: Tensor, nonlinearity: str) -> Tensor:
 
 
 class _Recurrence(torch.autograd.Function):
+    """The recurrence as autograd sees it. It takes the bias in two summands and either order of T and B, as a layer has them: each
+    operation that autograd need not see saves a small call a percent or two."""
+
     @staticmethod
-    def forward(ctx, x, U, W, b, s0, lengths, nonlinearity, reverse):
+    def forward(ctx, x, U, W, b, b_hh, s0, lengths, nonlinearity, reverse, batch_first):
+        if b_hh is not None:
+            b = b + b_hh
         if unwatched():
-            states, final = _engine(x, W).forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
-        else:
+            states, final = _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first)
+        else:  # called by the operator: no second summand, T first
             with _below_autograd():
                 states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
         ctx.save_for_backward(x, U, W, s0, lengths, states)
-        ctx.options = nonlinearity, reverse
+        ctx.options = nonlinearity, reverse, batch_first
         ctx.set_materialize_grads(False)
         return states, final
 
     @staticmethod
     def backward(ctx, dstates, dfinal):
         x, U, W, s0, lengths, states = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:5]
-        nonlinearity, reverse = ctx.options
-        rest = dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs
+        needs_x, needs_U, needs_W, needs_b, needs_b_hh, needs_s0 = ctx.needs_input_grad[:6]
+        needs = needs_x, needs_U, needs_W, needs_b or needs_b_hh, needs_s0
+        nonlinearity, reverse, batch_first = ctx.options
+        rest = U, W, s0, lengths, nonlinearity, reverse, needs
         if unwatched() and not torch.is_grad_enabled():
-            return *gradients(_engine(x, W), *rest), None, None, None
-        found = _recurrence_backward(*rest)
-        return *(g if need else None for g, need in zip(found, needs, strict=True)), None, None, None
+            found = gradients(_engine(x, W), dstates, dfinal, states, x, *rest, batch_first)
+        else:
+            if batch_first:
+                dstates, states, x = (None if t is None else t.transpose(0, 1) for t in (dstates, states, x))
+            found = _recurrence_backward(dstates, dfinal, states, x, *rest)
+            if batch_first and needs_x:
+                found = found[0].transpose(0, 1), *found[1:]
+        dx, dU, dW, db, ds0 = (g if need else None for g, need in zip(found, needs, strict=True))
+        return dx, dU, dW, db if needs_b else None, db if needs_b_hh else None, ds0, None, None, None, None
 
 
 class _RecurrenceBackward(torch.autograd.Function):
@@ -305,7 +332,11 @@ def _backward_shapes(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity
 
 _library.impl("recurrence", _forward, "CompositeExplicitAutograd")
 _library.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
-_library.impl("recurrence", lambda *args: _Recurrence.apply(*args), "Autograd")
+_library.impl(
+    "recurrence",
+    lambda x, U, W, b, s0, *options: _Recurrence.apply(x, U, W, b, None, s0, *options, False),
+    "Autograd",
+)
 _library.impl("recurrence_backward", lambda *args: _RecurrenceBackward.apply(*args), "Autograd")
 torch.library.register_fake("throughtime::recurrence", _shapes, lib=_library)
 torch.library.register_fake("throughtime::recurrence_backward", _backward_shapes, lib=_library)

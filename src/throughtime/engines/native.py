@@ -5,7 +5,7 @@
     gradients        dU = Σ δ_t x_tᵀ    dW = Σ δ_t s_{t-1}ᵀ    db = Σ δ_t    dx_t = Uᵀ δ_t    ds_0 = Wᵀ δ_1
     learning_step    L = Σ −log softmax(V s_t + c)[y_t] / (B or the counted steps), and the gradients of all parameters
 
-Shapes, time first: x [T, B, n] float or [T, B] int64 symbols; U [d, n]; W [d, d]; b [d]; V [k, d]; c [k]; states, δ [T, B, d];
+Shapes, time first (with `batch_first`, T and B trade places): x [T, B, n] float or [T, B] int64 symbols; U [d, n]; W [d, d]; b [d]; V [k, d]; c [k]; states, δ [T, B, d];
 s0, final [B, d]; y [T, B] int64, −100 ignored; lengths [B] int64 or None. float32 or float64, all tensors of one call alike.
 
 Accuracy and order of sums. A state is summed over b, x_1 … x_n, s_1 … s_d, in this order: its bits depend on its own row alone,
@@ -66,12 +66,13 @@ def forward(
     lengths: Tensor | None,
     nonlinearity: str,
     reverse: bool,
+    batch_first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]."""
-    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse)
+    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first)
     B, d = net[2], net[4]
     states, final = new_like(x, W, d), W.new_empty((B, d))
-    _native.forward(*net, states.data_ptr(), *states.stride()[:2], final.data_ptr())
+    _native.forward(*net, states.data_ptr(), *_distances(states, batch_first), final.data_ptr())
     return states, final
 
 
@@ -88,8 +89,8 @@ def backward(
     T, B, d = states.shape
     delta, ds0 = W.new_empty((T, B, d)), W.new_empty((B, d))
     x, U = states[:, :, :1], W[:, :1]  # not read: nothing that depends on them is asked for
-    net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse)
-    upstream, _also = _upstream(dstates, dfinal, states)
+    net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse, False)
+    upstream, _also = _upstream(dstates, dfinal, states, False)
     _native.backward(*net, *upstream, delta.data_ptr(), 0, 0, 0, 0, 0, 0, ds0.data_ptr())
     return delta, ds0
 
@@ -106,18 +107,19 @@ def gradients(
     nonlinearity: str,
     reverse: bool,
     needs: tuple[bool, bool, bool, bool, bool] | list[bool],
+    batch_first: bool = False,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x (laid out like it), U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
-    B, d = states.shape[1:]
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     dx = new_like(x, W, U.shape[1]) if needs_x else None
     dU = W.new_empty(U.shape) if needs_U else None
     dW = W.new_empty(W.shape) if needs_W else None
+    net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse, batch_first)
+    B, d = net[2], net[4]
     db = W.new_empty(d) if needs_b else None
     ds0 = W.new_empty((B, d)) if needs_s0 else None
-    net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse)
-    upstream, _also = _upstream(dstates, dfinal, states)
-    steps, rows = (0, 0) if dx is None else dx.stride()[:2]
+    upstream, _also = _upstream(dstates, dfinal, states, batch_first)
+    steps, rows = (0, 0) if dx is None else _distances(dx, batch_first)
     _native.backward(
         *net, *upstream, 0, _address(dx), steps, rows, _address(dU), _address(dW), _address(db), _address(ds0)
     )
@@ -142,7 +144,7 @@ def learning_step(
 ) -> tuple[Any, ...]:
     """Loss (scalar, summed in double), final [B, d] (None without `carry`), then dU, dW, db, dV, dc, dx, ds_0 (the last two as
     `needs` says; all None without `gradients`)."""
-    net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False)
+    net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False, batch_first=False)
     T, B, n, d = net[1:5]
     k = V.shape[0]
     V, c = V.contiguous(), c.contiguous()
@@ -171,9 +173,10 @@ def learning_step(
 # --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------
 
 
-def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
+def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first):
     """The arguments that all calls share, and the tensors that must live until the call is over."""
-    T, B = x.shape[:2]
+    outer, inner = x.shape[:2]
+    T, B = (inner, outer) if batch_first else (outer, inner)
     d, n = U.shape
     dtype = W.dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
@@ -181,7 +184,7 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     symbols = x.dim() == 2
     x = x.long() if symbols else _rows(x)
     U, W = U.contiguous(), W.contiguous()
-    _check_shape("x", x, (T, B) if symbols else (T, B, n), torch.int64 if symbols else dtype)
+    _check_shape("x", x, (outer, inner) if symbols else (outer, inner, n), torch.int64 if symbols else dtype)
     _check_shape("U", U, (d, n), dtype)
     _check_shape("W", W, (d, d), dtype)
     if b is not None:
@@ -193,35 +196,40 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse):
     if lengths is not None:
         lengths = lengths.contiguous()
         _check_shape("lengths", lengths, (B,), torch.int64)
-    step, row = x.stride()[:2]
     arguments = (
-        dtype is torch.float64, T, B, n, d, x.data_ptr(), step, row, symbols, U.data_ptr(), W.data_ptr(), _address(b),
+        dtype is torch.float64, T, B, n, d, x.data_ptr(), *_distances(x, batch_first), symbols, U.data_ptr(), W.data_ptr(), _address(b),
         _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity],
         num_threads or torch.get_num_threads(),
     )  # fmt: skip
     return arguments, (x, U, W, b, s0, lengths)
 
 
-def _upstream(dstates, dfinal, states):
-    T, B, d = states.shape
+def _upstream(dstates, dfinal, states, batch_first):
     states = _rows(states)
     steps = rows = final_rows = 0
     if dstates is not None:
         dstates = _rows(dstates)
-        _check_shape("dstates", dstates, (T, B, d), states.dtype)
-        steps, rows = dstates.stride()[:2]
+        _check_shape("dstates", dstates, states.shape, states.dtype)
+        steps, rows = _distances(dstates, batch_first)
     if dfinal is not None:
         dfinal = _rows(dfinal)
-        _check_shape("dfinal", dfinal, (B, d), states.dtype)
+        B = states.shape[0 if batch_first else 1]
+        _check_shape("dfinal", dfinal, (B, states.shape[2]), states.dtype)
         final_rows = dfinal.stride(0)
     arguments = (
-        states.data_ptr(), *states.stride()[:2], _address(dstates), steps, rows, _address(dfinal), final_rows,
+        states.data_ptr(), *_distances(states, batch_first), _address(dstates), steps, rows, _address(dfinal), final_rows,
     )  # fmt: skip
     return arguments, (states, dstates, dfinal)
 
 
 def _address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
+
+
+def _distances(t: Tensor, batch_first: bool) -> tuple[int, int]:
+    """From a step to the next, and from an instance to the next."""
+    outer, inner = t.stride()[:2]
+    return (inner, outer) if batch_first else (outer, inner)
 
 
 def _rows(t: Tensor) -> Tensor:
