@@ -148,7 +148,7 @@ class RNN(nn.RNNBase):
     ) -> tuple[Tensor, Tensor]:
         """The stack over x [T, B, n] or symbols [T, B]: states [T, B, directions · d], finals [layers · directions, B, d]. With
         `batch_first`, T and B trade places in x and in the states."""
-        weights = self.all_weights
+        weights = self._weights()
         lengths = self._check(x, hx, lengths, batch_first, weights[0][1])
         finals: list[Tensor] = []
         outputs: list[Tensor] = []
@@ -166,6 +166,14 @@ class RNN(nn.RNNBase):
             finals.append(final)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         return x, finals[0].unsqueeze(0) if len(finals) == 1 else torch.stack(finals)
+
+    def _weights(self) -> list[list[Tensor]]:
+        """U, W and the biases of every layer and direction."""
+        parameters: dict[str, Any] = self._parameters
+        try:  # past the attributes, whose lookup is slow
+            return [[parameters[name] for name in names] for names in self._all_weights]
+        except KeyError:  # pruned or parametrized: an attribute that is computed
+            return self.all_weights
 
     def _drop(self, x: Tensor, batch_first: bool) -> Tensor:
         """Dropout, laid out steps first, so that the random numbers fall as in torch.nn.RNN."""

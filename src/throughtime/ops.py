@@ -195,8 +195,8 @@ def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, rever
 
 def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first=False):
     """(∂x, ∂U, ∂W, ∂b, ∂s_0), None where `needs` says no: δ from the engine, then its contraction."""
-    if hasattr(engine, "gradients"):  # native fuses the two, so that δ stays in the cache
-        return engine.gradients(
+    if engine is native:  # which fuses the two, so that δ stays in the cache
+        return native.gradients(
             dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first
         )
     if batch_first:
@@ -269,14 +269,14 @@ class _Recurrence(torch.autograd.Function):
         nonlinearity, reverse, batch_first = ctx.options
         rest = U, W, s0, lengths, nonlinearity, reverse, needs
         if unwatched() and not torch.is_grad_enabled():
-            found = gradients(_engine(x, W), dstates, dfinal, states, x, *rest, batch_first)
+            dx, dU, dW, db, ds0 = gradients(_engine(x, W), dstates, dfinal, states, x, *rest, batch_first)
         else:
             if batch_first:
                 dstates, states, x = (None if t is None else t.transpose(0, 1) for t in (dstates, states, x))
             found = _recurrence_backward(dstates, dfinal, states, x, *rest)
+            dx, dU, dW, db, ds0 = (g if need else None for g, need in zip(found, needs, strict=True))
             if batch_first and needs_x:
-                found = found[0].transpose(0, 1), *found[1:]
-        dx, dU, dW, db, ds0 = (g if need else None for g, need in zip(found, needs, strict=True))
+                dx = dx.transpose(0, 1)
         return dx, dU, dW, db if needs_b else None, db if needs_b_hh else None, ds0, None, None, None, None
 
 

@@ -111,11 +111,12 @@ def gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x (laid out like it), U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
-    dx = new_like(x, W, U.shape[1]) if needs_x else None
-    dU = W.new_empty(U.shape) if needs_U else None
-    dW = W.new_empty(W.shape) if needs_W else None
-    net, _keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse, batch_first)
-    B, d = net[2], net[4]
+    net, keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse, batch_first)
+    B, n, d = net[2:5]
+    _, U, W, *_ = keep  # contiguous, and so what is made like them; empty_like is the quickest way to a new tensor
+    dx = new_like(x, W, n) if needs_x else None
+    dU = torch.empty_like(U) if needs_U else None
+    dW = torch.empty_like(W) if needs_W else None
     db = W.new_empty(d) if needs_b else None
     ds0 = W.new_empty((B, d)) if needs_s0 else None
     upstream, _also = _upstream(dstates, dfinal, states, batch_first)
@@ -156,7 +157,6 @@ def learning_step(
     steps = rows = 0
     if gradients:
         _, U, W, b, *_ = keep
-        # empty_like is the quickest way to a new tensor
         found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]
         dx = new_like(x, W, n) if needs[0] else None
         if dx is not None:
