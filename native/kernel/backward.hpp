@@ -48,12 +48,12 @@ struct BackwardArrays {
 /// From dL/ds of a chunk, which lies in arrays.delta, to all that is wanted.
 /// `before`: the states of slot first - 1; `states`: those of the chunk.
 template <class S>
-void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights, const Rows<const S>& dfinal,
-                    const S* before, const S* states, const BackwardArrays<S>& arrays, const Wanted<S>& wanted) {
+void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights, const Series<const S>& dstates,
+                    const Rows<const S>& dfinal, const S* before, const S* states, const BackwardArrays<S>& arrays, const Wanted<S>& wanted) {
     const Index n = net.n, d = net.d, rows = chunk.rows(), stride = row_stride<S>(d);
     const S* delta = arrays.delta;
     with_cell<S>(net.nonlinearity, [&](auto cell) {
-        sweep_backward<decltype(cell)>(chunk, weights, dfinal, states, arrays.delta);
+        sweep_backward<decltype(cell)>(chunk, weights, dstates, dfinal, states, arrays.delta);
     });
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
     if (wanted.sums.dW) {

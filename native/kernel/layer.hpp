@@ -70,9 +70,9 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
         S* const states = arrays.states + chunk.alive(chunk.first) * stride;
         read_states(chunk, net, call.states, arrays.states);
         arrays.back.advance(chunk, net.d);
-        if (call.dstates) gather(chunk, call.dstates, net.d, arrays.back.delta);
-        else fill_zero(arrays.back.delta, chunk.rows() * stride);
-        backward_chunk(chunk, net, weights, call.dfinal, arrays.states, states, arrays.back, {sums, call.delta, call.dx, fresh});
+        if (call.dstates && !rows_in_place(chunk, chunk.first, call.dstates, net.d)) gather(chunk, call.dstates, net.d, arrays.back.delta);
+        else if (!call.dstates) fill_zero(arrays.back.delta, chunk.rows() * stride);
+        backward_chunk(chunk, net, weights, call.dstates, call.dfinal, arrays.states, states, arrays.back, {sums, call.delta, call.dx, fresh});
         fresh = false;
     }
     if (call.ds0) write_initial_gradient(block, weights, call.dfinal, arrays.back.delta, arrays.states, call.ds0);

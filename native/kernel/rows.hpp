@@ -57,6 +57,14 @@ void scatter(const Chunk& chunk, const S* from, Index width, const Series<S>& to
     for_rows(chunk, [&](Index r, Index t, Index b) { copy_row(to.at(t, b), from + r * stride, width); });
 }
 
+/// The rows of slot tau where they lie, for reading whole vectors in place; absent where they do not lie evenly.
+template <class S>
+Rows<const S> rows_in_place(const Chunk& chunk, Index tau, const Series<const S>& from, Index width) {
+    const Block& block = *chunk.block;
+    if (!from || !block.in_order || block.reverse || width % lanes<S> != 0) return {};
+    return {from.at(tau - 1, block.order[0]), from.row};
+}
+
 /// Zeros in the padding of a block's rows.
 template <class S>
 void clear_padding(const Block& block, Index T, Index width, const Series<S>& out) {

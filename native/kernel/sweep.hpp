@@ -47,14 +47,19 @@ void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const S* befor
 /// Turns dL/ds into delta. `deltas` holds the rows of the chunk and, after them, the deltas of slot `last`.
 /// `dfinal`: what reaches each row's last state from outside, or absent.
 template <class Cell, class S = typename Cell::Scalar>
-void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const Rows<const S>& dfinal, const S* states, S* deltas) {
+void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const Series<const S>& dstates, const Rows<const S>& dfinal,
+                    const S* states, S* deltas) {
     const Index d = weights.d, stride = row_stride<S>(d);
     for (Index tau = chunk.last - 1; tau >= chunk.first; --tau) {
         const Index rows = chunk.alive(tau), going_on = chunk.alive(tau + 1);
         S* delta = deltas + chunk.row(tau) * stride;
         const S* s = states + chunk.row(tau) * stride;
-        if (going_on > 0)
-            multiply(going_on, d, d, delta + rows * stride, stride, weights.back, delta, stride, delta, stride);
+        const Rows<const S> from = rows_in_place(chunk, tau, dstates, d);
+        const S* const init = from ? from.data : delta;
+        const Index ldi = from ? from.row : stride;
+        if (going_on > 0) multiply(going_on, d, d, delta + rows * stride, stride, weights.back, init, ldi, delta, stride);
+        if (from)
+            for (Index i = going_on; i < rows; ++i) copy_row(delta + i * stride, from.at(i), d);
         if (dfinal)
             for (Index i = going_on; i < rows; ++i) {
                 const S* from = dfinal.at(chunk.block->order[i]);
