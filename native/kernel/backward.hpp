@@ -45,11 +45,12 @@ struct BackwardArrays {
     }
 };
 
-/// From dL/ds of a chunk, which lies in arrays.delta, to all that is wanted.
+/// From dL/ds of a chunk, which lies in arrays.delta where `dstates` is absent, to all that is wanted.
 /// `before`: the states of slot first - 1; `states`: those of the chunk.
 template <class S>
-void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights, const Series<const S>& dstates,
-                    const Rows<const S>& dfinal, const S* before, const S* states, const BackwardArrays<S>& arrays, const Wanted<S>& wanted) {
+void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights, const SlotRows<S>& dstates,
+                    const Rows<const S>& dfinal, const S* before, const S* states, const BackwardArrays<S>& arrays,
+                    const Wanted<S>& wanted) {
     const Index n = net.n, d = net.d, rows = chunk.rows(), stride = row_stride<S>(d);
     const S* delta = arrays.delta;
     with_cell<S>(net.nonlinearity, [&](auto cell) {

@@ -70,9 +70,12 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
         S* const states = arrays.states + chunk.alive(chunk.first) * stride;
         read_states(chunk, net, call.states, arrays.states);
         arrays.back.advance(chunk, net.d);
-        if (call.dstates && !rows_in_place(chunk, chunk.first, call.dstates, net.d)) gather(chunk, call.dstates, net.d, arrays.back.delta);
-        else if (!call.dstates) fill_zero(arrays.back.delta, chunk.rows() * stride);
-        backward_chunk(chunk, net, weights, call.dstates, call.dfinal, arrays.states, states, arrays.back, {sums, call.delta, call.dx, fresh});
+        SlotRows<S> dstates;
+        if (!call.dstates) fill_zero(arrays.back.delta, chunk.rows() * stride);
+        else if (chunk.in_place() && net.d % lanes<S> == 0) dstates = slots_in_place(chunk, call.dstates);
+        else gather(chunk, call.dstates, net.d, arrays.back.delta);
+        backward_chunk(chunk, net, weights, dstates, call.dfinal, arrays.states, states, arrays.back,
+                       {sums, call.delta, call.dx, fresh});
         fresh = false;
     }
     if (call.ds0) write_initial_gradient(block, weights, call.dfinal, arrays.back.delta, arrays.states, call.ds0);

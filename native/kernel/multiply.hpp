@@ -76,7 +76,7 @@ THROUGHTIME_INLINE void tile_column(Index M, TileArguments<S> t) {
     for (Index i = 0; i < tiles; ++i) {
         const Index rows = base + (i < longer);
         tile_of<S, Layout, Width, Panels_, Most>(rows)(t);
-        t.a += Layout == Left::rows ? rows * t.lda : rows;
+        for (Factors<S>& factors : t.factors) factors.a += rows * (Layout != Left::columns ? factors.lda : 1);
         t.init += rows * t.ldi;
         t.c += rows * t.ldc;
     }
@@ -102,7 +102,7 @@ void product(Index M, Index N, TileArguments<S> t) {
             tile_column<S, Layout, 1, 1, tile_rows>(M, t);
         }
         N -= panels * pair;
-        t.b.data += panels * t.b.panel;
+        for (Factors<S>& factors : t.factors) factors.b.data += panels * factors.b.panel;
         t.init += panels * pair;
         t.c += panels * pair;
     }
@@ -122,7 +122,7 @@ THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index ld
                                  S* c, Index ldc) {
     const Index slice = b.step > 2 * lanes<S> ? 16 : K;
     for (Index k = 0; k < K; k += slice) {
-        product<S, Left::rows>(M, padded<S>(N), {smaller(slice, K - k), a + k, lda, b, init, ldi, c, ldc});
+        product<S, Left::rows>(M, padded<S>(N), {{{smaller(slice, K - k), a + k, lda, b}}, init, ldi, c, ldc});
         b.data += slice * b.step;
         init = c;
         ldi = ldc;
@@ -172,7 +172,7 @@ THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index 
     constexpr Index small = 16384 / sizeof(S);
     const Index strip = K * N <= small ? tile_rows : M;
     for (Index i = 0; i < M; i += strip)
-        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {K, a + i, lda, b, init + i * ldi, ldi, c + i * ldc, ldc});
+        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {{{K, a + i, lda, b}}, init + i * ldi, ldi, c + i * ldc, ldc});
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

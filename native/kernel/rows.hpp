@@ -21,6 +21,8 @@ struct Chunk {
     THROUGHTIME_INLINE Index rows() const { return row(last); }
     /// Whether no row ends inside: then the rows of each slot follow those of the slot before at a fixed distance.
     THROUGHTIME_INLINE bool even() const { return alive(first) == alive(last - 1); }
+    /// Whether the rows of each slot lie in the caller's arrays in the same order, at a fixed distance.
+    THROUGHTIME_INLINE bool in_place() const { return block->in_order && !block->reverse; }
 };
 
 /// Calls visit(packed row, step of the sequence, caller's row) for all rows of a chunk, in packed order.
@@ -57,20 +59,18 @@ void scatter(const Chunk& chunk, const S* from, Index width, const Series<S>& to
     for_rows(chunk, [&](Index r, Index t, Index b) { copy_row(to.at(t, b), from + r * stride, width); });
 }
 
-/// The rows of slot tau where they lie, for reading whole vectors in place; absent where they do not lie evenly.
-template <class S>
-Rows<const S> rows_in_place(const Chunk& chunk, Index tau, const Series<const S>& from, Index width) {
-    const Block& block = *chunk.block;
-    if (!from || !block.in_order || block.reverse || width % lanes<S> != 0) return {};
-    return {from.at(tau - 1, block.order[0]), from.row};
-}
-
 /// Zeros in the padding of a block's rows.
 template <class S>
 void clear_padding(const Block& block, Index T, Index width, const Series<S>& out) {
     for (Index i = 0; i < block.rows; ++i)
         for (Index t = block.length[i]; t < T; ++t)
             for (Index j = 0; j < width; ++j) out.at(t, block.order[i])[j] = S(0);
+}
+
+/// Whether rows do not compete for the same few sets of the cache.
+template <class S>
+THROUGHTIME_INLINE bool spread(const Series<const S>& from) {
+    return from.row * static_cast<Index>(sizeof(S)) % 1024 != 0;
 }
 
 /// Packed rows that are only read: in the caller's memory if they lie evenly there, else gathered into `buffer`.
@@ -86,10 +86,36 @@ PackedRows<S> read_rows(const Chunk& chunk, const Series<const S>& from, Index w
     const Index alive = chunk.alive(chunk.first);
     const S* begin = from.at(block.time(chunk.first, 0), block.order[0]);
     if (chunk.even() && alive == 1) return {begin, block.reverse ? -from.step : from.step};
-    const bool spread = from.row * static_cast<Index>(sizeof(S)) % 1024 != 0;  // else rows compete for the same cache sets
-    if (chunk.even() && block.in_order && !block.reverse && from.step == alive * from.row && spread) return {begin, from.row};
+    if (chunk.even() && chunk.in_place() && from.step == alive * from.row && spread(from)) return {begin, from.row};
     gather(chunk, from, width, buffer);
     return {buffer, row_stride<S>(width)};
+}
+
+/// Rows that are only read, slot by slot.
+template <class S>
+struct SlotRows {
+    const S* data = nullptr;  // null: absent
+    Index row = 0;            // from a row of a slot to the next
+    Index slot = 0;           // from a slot to the next, where they are not packed
+    bool packed = false;
+
+    THROUGHTIME_INLINE const S* at(const Chunk& chunk, Index tau) const {
+        return data + (packed ? chunk.row(tau) * row : (tau - chunk.first) * slot);
+    }
+};
+
+/// In the caller's memory, which has to allow it: see Chunk::in_place.
+template <class S>
+SlotRows<S> slots_in_place(const Chunk& chunk, const Series<const S>& from) {
+    return {from.at(chunk.first - 1, chunk.block->order[0]), from.row, from.step, false};
+}
+
+/// In the caller's memory if that allows it, else gathered into `buffer`.
+template <class S>
+SlotRows<S> read_slots(const Chunk& chunk, const Series<const S>& from, Index width, S* buffer) {
+    if (chunk.in_place() && spread(from)) return slots_in_place(chunk, from);
+    gather(chunk, from, width, buffer);
+    return {buffer, row_stride<S>(width), 0, true};
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -3,8 +3,8 @@
 //     forward    a_tau = (U x + b) + W s_{tau-1}                     s_tau = sigma(a_tau)
 //     backward   g_tau = dL/ds_tau + Wᵀ delta_{tau+1}                delta_tau = sigma'(s_tau) g_tau
 //
-// Both work in place on the packed rows of a chunk: forward finds U x + b there and leaves s, backward finds dL/ds and leaves
-// delta. The sum of an element always runs over b, then x_1 .. x_n, then s_1 .. s_d.
+// Both leave the packed rows of a chunk, s or delta, where they find U x + b or dL/ds, unless these are read on the way: x where
+// that pays, dL/ds where it lies in whole vectors. The sum of an element always runs over b, then x_1 .. x_n, then s_1 .. s_d.
 #pragma once
 
 #include "cell.hpp"
@@ -27,13 +27,29 @@ void start_states(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>
     multiply(chunk.rows(), weights.d, weights.n, x.data, x.stride, weights.input, weights.bias, 0, states, stride);
 }
 
-/// Turns U x + b into s. `before`: the states of slot first - 1, at least as many rows as slot first has; null for zero.
+/// Whether the sweep multiplies x along with s, slot by slot, in place of start_states: it saves a pass over the states, but the
+/// rows of one slot must be enough to use the weights well, and U and W few enough to be fetched for each slot.
+template <class S>
+bool sweeps_inputs(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights) {
+    constexpr Index least_rows = 6, most_bytes = 131072;
+    const Index bytes = (net.n + net.d) * net.d * static_cast<Index>(sizeof(S));
+    return !net.symbols && !weights.input.plain && chunk.alive(chunk.last - 1) >= least_rows && bytes <= most_bytes;
+}
+
+/// Makes s from x, or from U x + b in its place where `inputs` is absent. `before`: the states of slot first - 1, at least as many
+/// rows as slot first has; null for zero.
 template <class Cell, class S = typename Cell::Scalar>
-void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const S* before, S* states) {
+void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const SlotRows<S>& inputs, const S* before, S* states) {
     const Index d = weights.d, stride = row_stride<S>(d);
     for (Index tau = chunk.first; tau < chunk.last; ++tau) {
         const Index rows = chunk.alive(tau);
-        if (before) multiply(rows, d, d, before, stride, weights.recurrent, states, stride, states, stride);
+        if (inputs.data) {
+            const Factors<S> x{weights.n, inputs.at(chunk, tau), inputs.row, weights.input.packed};
+            const Factors<S> s = before ? Factors<S>{d, before, stride, weights.recurrent.packed} : Factors<S>{};
+            product<S, Left::two_rows>(rows, padded<S>(d), {{x, s}, weights.bias, 0, states, stride});
+        } else if (before) {
+            multiply(rows, d, d, before, stride, weights.recurrent, states, stride, states, stride);
+        }
         for (Index i = 0; i < rows; ++i)
             for (Index j = 0; j < d; j += lanes<S>) {
                 S* s = states + i * stride + j;
@@ -44,22 +60,21 @@ void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const S* befor
     }
 }
 
-/// Turns dL/ds into delta. `deltas` holds the rows of the chunk and, after them, the deltas of slot `last`.
+/// Makes delta from dL/ds, or from the same in its place where `dstates` is absent. `deltas` holds the rows of the chunk and, after
+/// them, the deltas of slot `last`.
 /// `dfinal`: what reaches each row's last state from outside, or absent.
 template <class Cell, class S = typename Cell::Scalar>
-void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const Series<const S>& dstates, const Rows<const S>& dfinal,
+void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const SlotRows<S>& dstates, const Rows<const S>& dfinal,
                     const S* states, S* deltas) {
     const Index d = weights.d, stride = row_stride<S>(d);
     for (Index tau = chunk.last - 1; tau >= chunk.first; --tau) {
         const Index rows = chunk.alive(tau), going_on = chunk.alive(tau + 1);
         S* delta = deltas + chunk.row(tau) * stride;
         const S* s = states + chunk.row(tau) * stride;
-        const Rows<const S> from = rows_in_place(chunk, tau, dstates, d);
-        const S* const init = from ? from.data : delta;
-        const Index ldi = from ? from.row : stride;
-        if (going_on > 0) multiply(going_on, d, d, delta + rows * stride, stride, weights.back, init, ldi, delta, stride);
-        if (from)
-            for (Index i = going_on; i < rows; ++i) copy_row(delta + i * stride, from.at(i), d);
+        const S* const from = dstates.data ? dstates.at(chunk, tau) : delta;
+        const Index distance = dstates.data ? dstates.row : stride;
+        if (going_on > 0) multiply(going_on, d, d, delta + rows * stride, stride, weights.back, from, distance, delta, stride);
+        for (Index i = going_on; dstates.data && i < rows; ++i) copy_row(delta + i * stride, from + i * distance, d);
         if (dfinal)
             for (Index i = going_on; i < rows; ++i) {
                 const S* from = dfinal.at(chunk.block->order[i]);
@@ -107,9 +122,11 @@ void walk_forward(const Block& block, const Recurrence<S>& net, const Weights<S>
     for (Index i = 0; i < block.chunks; ++i) {
         const Chunk chunk(block, i);
         S* const here = states + (keep == Keep::block ? block.start[chunk.first] : block.rows) * stride;
-        start_states(chunk, net, weights, inputs, here);
+        SlotRows<S> x;
+        if (sweeps_inputs(chunk, net, weights)) x = read_slots(chunk, net.x, net.n, inputs);
+        else start_states(chunk, net, weights, inputs, here);
         const S* const reached = i > 0 || net.s0 ? before : nullptr;
-        with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, reached, here); });
+        with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, x, reached, here); });
         for (Index tau = chunk.first; tau < chunk.last; ++tau)
             write_final_states(block, tau, d, here + chunk.row(tau) * stride, final);
         visit(chunk, here);

@@ -1,7 +1,7 @@
 // Register tiles: the innermost loops, where the time is spent.
 //
 // A tile computes Rows x (Panels * Width) vectors of C = init + A B, with the sums in registers: per step of the
-// inner dimension it loads one row of B and broadcasts one number of A per row.
+// inner dimension it loads one row of B and broadcasts one number of A per row. A second product may follow in the same sums.
 //
 // Every tile sums over k = 0, 1, 2, ... in that order, starting from init: an element of C has the same bits whichever tile
 // computes it. That is what makes a row's states independent of its batch mates.
@@ -28,17 +28,24 @@ struct Panels {
 
 /// How the elements (i, k) of A lie.
 enum class Left {
-    rows,     // at a[i * lda + k]: C = init + A B
-    columns,  // at a[i + k * lda]: C = init + A B, the product summed apart and then added
+    rows,      // at a[i * lda + k]: C = init + A B
+    two_rows,  // the same, with two products: C = init + A B + A' B'
+    columns,   // at a[i + k * lda]: C = init + A B, the product summed apart and then added
+};
+
+/// The two sides of a product A B, over K = 0, 1, 2, ...
+template <class S>
+struct Factors {
+    Index K = 0;
+    const S* a = nullptr;
+    Index lda = 0;
+    Panels<S> b{};
 };
 
 template <class S>
 struct TileArguments {
-    Index K;
-    const S* a;
-    Index lda;
-    Panels<S> b;
-    const S* init;  // row i at init + i * ldi
+    Factors<S> factors[2];  // the second for Left::two_rows only
+    const S* init;          // row i at init + i * ldi
     Index ldi;
     S* c;
     Index ldc;
@@ -47,7 +54,7 @@ struct TileArguments {
 template <class S, Left Layout, int Rows, int Width, int Panels_>
 [[gnu::noinline]] void tile(const TileArguments<S>& t) {
     constexpr int across = Width * Panels_;
-    const Index K = t.K, lda = t.lda, ldc = t.ldc, step = t.b.step, panel = t.b.panel;
+    const Index ldc = t.ldc;
     S* const c = t.c;
     Vector<S> sum[Rows][across];
     THROUGHTIME_UNROLL
@@ -55,24 +62,29 @@ template <class S, Left Layout, int Rows, int Width, int Panels_>
         THROUGHTIME_UNROLL
         for (int j = 0; j < across; ++j) {
             const Index column = (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
-            sum[i][j] = Layout == Left::rows ? load(t.init + i * t.ldi + column) : Vector<S>{};
+            sum[i][j] = Layout != Left::columns ? load(t.init + i * t.ldi + column) : Vector<S>{};
         }
     }
-    // Rows of A are reached from every third one, so that their addresses fit in the general registers.
-    const S* a[(Rows + 2) / 3];
     THROUGHTIME_UNROLL
-    for (int i = 0; i < (Rows + 2) / 3; ++i) a[i] = Layout == Left::rows ? t.a + 3 * i * lda : t.a + 3 * i;
-    const S* b = t.b.data;
-    for (Index k = 0; k < K; ++k) {
-        Vector<S> right[across];
+    for (int part = 0; part < (Layout == Left::two_rows ? 2 : 1); ++part) {
+        const Factors<S>& factors = t.factors[part];
+        const Index K = factors.K, lda = factors.lda, step = factors.b.step, panel = factors.b.panel;
+        // Rows of A are reached from every third one, so that their addresses fit in the general registers.
+        const S* a[(Rows + 2) / 3];
         THROUGHTIME_UNROLL
-        for (int j = 0; j < across; ++j) right[j] = load(b + (j / Width) * panel + (j % Width) * lanes<S>);
-        b += step;
-        THROUGHTIME_UNROLL
-        for (int i = 0; i < Rows; ++i) {
-            const S left = Layout == Left::rows ? a[i / 3][(i % 3) * lda + k] : a[0][k * lda + i];
+        for (int i = 0; i < (Rows + 2) / 3; ++i) a[i] = factors.a + 3 * i * (Layout != Left::columns ? lda : 1);
+        const S* b = factors.b.data;
+        for (Index k = 0; k < K; ++k) {
+            Vector<S> right[across];
             THROUGHTIME_UNROLL
-            for (int j = 0; j < across; ++j) sum[i][j] += left * right[j];
+            for (int j = 0; j < across; ++j) right[j] = load(b + (j / Width) * panel + (j % Width) * lanes<S>);
+            b += step;
+            THROUGHTIME_UNROLL
+            for (int i = 0; i < Rows; ++i) {
+                const S left = Layout != Left::columns ? a[i / 3][(i % 3) * lda + k] : a[0][k * lda + i];
+                THROUGHTIME_UNROLL
+                for (int j = 0; j < across; ++j) sum[i][j] += left * right[j];
+            }
         }
     }
     THROUGHTIME_UNROLL
@@ -80,7 +92,7 @@ template <class S, Left Layout, int Rows, int Width, int Panels_>
         THROUGHTIME_UNROLL
         for (int j = 0; j < across; ++j) {
             const Index column = (j / Width) * 2 * lanes<S> + (j % Width) * lanes<S>;
-            store(c + i * ldc + column, Layout == Left::rows ? sum[i][j] : load(t.init + i * t.ldi + column) + sum[i][j]);
+            store(c + i * ldc + column, Layout != Left::columns ? sum[i][j] : load(t.init + i * t.ldi + column) + sum[i][j]);
         }
     }
 }
