@@ -43,7 +43,7 @@ struct Net {
     Address x;
     Index x_step, x_row;
     bool symbols;
-    Address U, W, b, s0;
+    Address U, W, b, b_hh, s0;
     Index s0_row;
     Address lengths;
     bool reverse;
@@ -57,7 +57,7 @@ struct Net {
         net.T = T, net.B = B, net.n = n, net.d = d;
         if (symbols) net.symbols = {pointer<const std::int64_t>(x), x_step, x_row};
         else net.x = {pointer<const S>(x), x_step, x_row};
-        net.U = pointer<const S>(U), net.W = pointer<const S>(W), net.b = pointer<const S>(b);
+        net.U = pointer<const S>(U), net.W = pointer<const S>(W), net.b = pointer<const S>(b), net.b_hh = pointer<const S>(b_hh);
         net.s0 = {pointer<const S>(s0), s0_row};
         net.lengths = pointer<const std::int64_t>(lengths);
         net.reverse = reverse;
@@ -162,8 +162,9 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
 
 #define NET_ARGUMENTS                                                                                                     \
     bool is_double, Index T, Index B, Index n, Index d, Address x, Index x_step, Index x_row, bool symbols, Address U,    \
-        Address W, Address b, Address s0, Index s0_row, Address lengths, bool reverse, int nonlinearity, int threads
-#define NET {T, B, n, d, x, x_step, x_row, symbols, U, W, b, s0, s0_row, lengths, reverse, nonlinearity, threads}
+        Address W, Address b, Address b_hh, Address s0, Index s0_row, Address lengths, bool reverse, int nonlinearity,    \
+        int threads
+#define NET {T, B, n, d, x, x_step, x_row, symbols, U, W, b, b_hh, s0, s0_row, lengths, reverse, nonlinearity, threads}
 
 void py_forward(NET_ARGUMENTS, Address states, Index states_step, Index states_row, Address final) {
     const nb::gil_scoped_release released;

@@ -46,6 +46,7 @@ struct Recurrence {
     const S* U;                          // [d, n] contiguous
     const S* W;                          // [d, d] contiguous
     const S* b;                          // [d], or null for none
+    const S* b_hh;                       // [d], to be added to b; or null for none
     Rows<const S> s0;                    // [B, d], or absent for zero
     const std::int64_t* lengths;         // [B] in 0 .. T, or null for T
     bool reverse;

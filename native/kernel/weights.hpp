@@ -56,6 +56,7 @@ struct Weights {
         fill_zero(zeros, padded<S>(larger(n, d)));
         fill_zero(bias, padded<S>(d));
         if (net.b) copy_row(bias, net.b, d);
+        for (Index j = 0; net.b_hh && j < d; ++j) bias[j] += net.b_hh[j];
         if (use.forward && net.symbols) fill_table(net.U);
         else if (use.forward) input = weight(net, net.U, n, input_);
         if (use.forward && recurs(net)) recurrent = weight(net, net.W, d, recurrent_);

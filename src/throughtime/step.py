@@ -9,6 +9,8 @@ are checked by the callers (see `notation`), but for the range of the labels, wh
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,8 +44,8 @@ def elman_loss(
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
         return value, final.detach() if carry else None
-    found = _ElmanLoss.apply(U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry)
-    return found if carry else (found, None)  # type: ignore[return-value]
+    found = _apply_loss(U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry)
+    return found if carry else (found, None)
 
 
 def elman_gradients(
@@ -132,3 +134,6 @@ class _ElmanLoss(torch.autograd.Function):
             value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
             again = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph))  # type: ignore[arg-type]
         return *(next(again) if need else None for need in needed), None, None, None, None, None
+
+
+_apply_loss: Any = ops.untransformed(_ElmanLoss)

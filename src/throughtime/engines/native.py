@@ -5,8 +5,9 @@
     gradients        dU = Σ δ_t x_tᵀ    dW = Σ δ_t s_{t-1}ᵀ    db = Σ δ_t    dx_t = Uᵀ δ_t    ds_0 = Wᵀ δ_1
     learning_step    L = Σ −log softmax(V s_t + c)[y_t] / (B or the counted steps), and the gradients of all parameters
 
-Shapes, time first (with `batch_first`, T and B trade places): x [T, B, n] float or [T, B] int64 symbols; U [d, n]; W [d, d]; b [d]; V [k, d]; c [k]; states, δ [T, B, d];
-s0, final [B, d]; y [T, B] int64, −100 ignored; lengths [B] int64 or None. float32 or float64, all tensors of one call alike.
+Shapes, time first (with `batch_first`, T and B trade places): x [T, B, n] float or [T, B] int64 symbols; U [d, n]; W [d, d];
+b [d]; V [k, d]; c [k]; states, δ [T, B, d]; s0, final [B, d]; y [T, B] int64, −100 ignored; lengths [B] int64 or None. float32
+or float64, all tensors of one call alike.
 
 Accuracy and order of sums. A state is summed over b, x_1 … x_n, s_1 … s_d, in this order: its bits depend on its own row alone,
 on no other row, padding or number of threads. Gradients are summed over chunks of some 256 rows, the chunks of a thread's rows
@@ -67,9 +68,11 @@ def forward(
     nonlinearity: str,
     reverse: bool,
     batch_first: bool = False,
+    b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]."""
-    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first)
+    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]. `b_hh` [d] is added
+    to b."""
+    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
     B, d = net[2], net[4]
     states, final = new_like(x, W, d), W.new_empty((B, d))
     _native.forward(*net, states.data_ptr(), *_distances(states, batch_first), final.data_ptr())
@@ -173,7 +176,7 @@ def learning_step(
 # --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------
 
 
-def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first):
+def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh=None):
     """The arguments that all calls share, and the tensors that must live until the call is over."""
     outer, inner = x.shape[:2]
     T, B = (inner, outer) if batch_first else (outer, inner)
@@ -190,6 +193,9 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first):
     if b is not None:
         b = b.contiguous()
         _check_shape("b", b, (d,), dtype)
+    if b_hh is not None:
+        b_hh = b_hh.contiguous()
+        _check_shape("b_hh", b_hh, (d,), dtype)
     if s0 is not None:
         s0 = _rows(s0)
         _check_shape("s0", s0, (B, d), dtype)
@@ -197,11 +203,11 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first):
         lengths = lengths.contiguous()
         _check_shape("lengths", lengths, (B,), torch.int64)
     arguments = (
-        dtype is torch.float64, T, B, n, d, x.data_ptr(), *_distances(x, batch_first), symbols, U.data_ptr(), W.data_ptr(), _address(b),
-        _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse, _CODES[nonlinearity],
-        num_threads or torch.get_num_threads(),
+        dtype is torch.float64, T, B, n, d, x.data_ptr(), *_distances(x, batch_first), symbols, U.data_ptr(), W.data_ptr(),
+        _address(b), _address(b_hh), _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse,
+        _CODES[nonlinearity], num_threads or torch.get_num_threads(),
     )  # fmt: skip
-    return arguments, (x, U, W, b, s0, lengths)
+    return arguments, (x, U, W, b, b_hh, s0, lengths)
 
 
 def _upstream(dstates, dfinal, states, batch_first):
