@@ -8,6 +8,7 @@ with torch's own base classes, so names, order, and the values drawn from a seed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -167,11 +168,11 @@ class RNN(nn.RNNBase):
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         return x, finals[0].unsqueeze(0) if len(finals) == 1 else torch.stack(finals)
 
-    def _weights(self) -> list[list[Tensor]]:
+    def _weights(self) -> Sequence[Sequence[Tensor]]:
         """U, W and the biases of every layer and direction."""
-        parameters: dict[str, Any] = self._parameters
+        own: dict[str, Any] = self._parameters
         try:  # past the attributes, whose lookup is slow
-            return [[parameters[name] for name in names] for names in self._all_weights]
+            return [[own[name] for name in names] for names in self._all_weights]
         except KeyError:  # pruned or parametrized: an attribute that is computed
             return self.all_weights
 

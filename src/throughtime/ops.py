@@ -132,7 +132,7 @@ def recurrence(
         x: [T, B, n] float, or integer symbols [T, B] in 0..n−1 (each a one-hot vector).
         U, W: [d, n], [d, d].
         b: [d], or the two summands of it that torch.nn.RNN has, or None.
-        s0: [B, d], or None for zero.
+        s0: [B, d], or None for zero: then the first step has no product with W, which only a W that is not finite can tell.
         lengths: int64 [B] in 1..T, or None. Later steps are padding: their states are zero and x is not read there.
         nonlinearity: "tanh", "relu", "logistic" or "identity".
         reverse: walk each row from its last step to its first.
@@ -208,12 +208,12 @@ def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearit
             dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first
         )
     if batch_first:
-        dstates, states, x = (None if t is None else t.transpose(0, 1) for t in (dstates, states, x))
+        dstates, states, x = map(_exchanged, (dstates, states, x))
     delta, ds0 = engine.backward(dstates, dfinal, states, W, lengths, nonlinearity, reverse)
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     dx = delta @ U if needs_x else None
     return (
-        dx.transpose(0, 1) if dx is not None and batch_first else dx,
+        _exchanged(dx) if batch_first else dx,
         contraction.input_gradient(delta, x, lengths, U.shape[1]) if needs_U else None,
         contraction.recurrent_gradient(delta, contraction.previous_states(states, s0, lengths, reverse))
         if needs_W
@@ -221,6 +221,11 @@ def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearit
         contraction.bias_gradient(delta) if needs_b else None,
         ds0 if needs_s0 else None,
     )
+
+
+def _exchanged(t: Any) -> Any:
+    """With T and B in each other's place; None stays None."""
+    return None if t is None else t.transpose(0, 1)
 
 
 def backward_sweep(
@@ -278,11 +283,11 @@ class _Recurrence(torch.autograd.Function):
             dx, dU, dW, db, ds0 = gradients(_engine(x, W), dstates, dfinal, states, x, *rest, batch_first)
         else:
             if batch_first:
-                dstates, states, x = (None if t is None else t.transpose(0, 1) for t in (dstates, states, x))
+                dstates, states, x = map(_exchanged, (dstates, states, x))
             found = _recurrence_backward(dstates, dfinal, states, x, *rest)
             dx, dU, dW, db, ds0 = (g if need else None for g, need in zip(found, needs, strict=True))
-            if batch_first and needs_x:
-                dx = dx.transpose(0, 1)
+            if batch_first:
+                dx = _exchanged(dx)
         return dx, dU, dW, db if needs_b else None, db if needs_b_hh else None, ds0, None, None, None, None
 
 

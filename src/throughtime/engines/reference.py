@@ -5,7 +5,7 @@
 
 Time comes first: x [T, B, n] or symbols [T, B]; states and δ [T, B, d]; s0, final and their gradients [B, d]. `lengths` is an
 int64 tensor [B] or None when every row has T steps. With `reverse`, a row is walked from its last real step to its first.
-Outside a row's length states and δ are zero, and x is never read. σ' is computed from the state: all four σ allow it.
+Without s_0 the first step has no product with W. Outside a row's length states and δ are zero, and x is never read. σ' is computed from the state: all four σ allow it.
 
 Source: Elman (1990); Werbos (1990), "Backpropagation through time: what it does and how to do it".
 """
@@ -46,9 +46,11 @@ def forward(
     if b is not None:
         inputs = inputs + b
     s = U.new_zeros(B, W.shape[0]) if s0 is None else s0
+    reached = s0 is not None  # by a state; nothing is added where none came before
     states: list[Tensor] = [s] * T
     for t in _order(T, reverse):
-        s_t = SIGMA[nonlinearity](inputs[t] + s @ W.T)
+        s_t = SIGMA[nonlinearity](inputs[t] + s @ W.T if reached else inputs[t])
+        reached = True
         if real is None:
             states[t] = s = s_t
         else:  # a finished (or not yet begun) row keeps its state
