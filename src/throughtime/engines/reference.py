@@ -5,7 +5,8 @@
 
 Time comes first: x [T, B, n] or symbols [T, B]; states and δ [T, B, d]; s0, final and their gradients [B, d]. `lengths` is an
 int64 tensor [B] or None when every row has T steps. With `reverse`, a row is walked from its last real step to its first.
-Without s_0 the first step has no product with W. Outside a row's length states and δ are zero, and x is never read. σ' is computed from the state: all four σ allow it.
+Without s_0 the first step has no product with W. Outside a row's length states and δ are zero, and x is never read. σ' is
+computed from the state: all four σ allow it.
 
 Source: Elman (1990); Werbos (1990), "Backpropagation through time: what it does and how to do it".
 """
