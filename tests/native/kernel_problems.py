@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime import contraction, loss
 from throughtime.engines import native, reference
+from throughtime.notation import IGNORED
 
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 
@@ -73,18 +74,21 @@ def double(t: Tensor | None) -> Tensor | None:
     return t.double() if t is not None and t.is_floating_point() else t
 
 
+def _real_inputs(p: Problem) -> Tensor:
+    """x in float64, zero in the padding: what is zero anyway must not meet the NaN there."""
+    if p.lengths is None:
+        return double(p.x)
+    padding = torch.arange(p.x.shape[0]).unsqueeze(1) >= p.lengths
+    return double(p.x.masked_fill(padding if p.symbols else padding.unsqueeze(-1), 0))
+
+
 def _contract(p: Problem, delta, states, reaching=0.0):
     """∂U, ∂W, ∂b from δ, all in float64. `reaching`: magnitudes of what each step's own loss sends to δ, which may cancel."""
-    x = p.x
-    if p.lengths is not None:  # what is zero anyway must not meet the NaN of the padding
-        padding = torch.arange(x.shape[0]).unsqueeze(1) >= p.lengths
-        x = x.masked_fill(padding if p.symbols else padding.unsqueeze(-1), 0)
+    x = _real_inputs(p)
     previous = contraction.previous_states(states, double(p.s0), p.lengths, p.reverse)
     sizes = delta.abs() + reaching
     return {
-        "dU": _sum(
-            lambda delta, x: contraction.input_gradient(delta, x, p.lengths, p.U.shape[1]), (delta, double(x)), sizes
-        ),
+        "dU": _sum(lambda delta, x: contraction.input_gradient(delta, x, p.lengths, p.U.shape[1]), (delta, x), sizes),
         "dW": _sum(contraction.recurrent_gradient, (delta, previous), sizes),
         "db": _sum(contraction.bias_gradient, (delta,), sizes),
     }
@@ -102,21 +106,31 @@ def _sum(contract, factors, sizes=None):
     return Expected(contract(*factors), contract(first if sizes is None else sizes, *others))
 
 
-def _plain(value: Tensor) -> Expected:
-    return Expected(value, value)
-
-
 def expected_forward(p: Problem) -> dict[str, Expected | None]:
     states, final = reference.forward(double(p.x), double(p.U), double(p.W), double(p.b), double(p.s0), *p.tail)
-    return {"states": _plain(states), "final": _plain(final)}
+    x, U = _real_inputs(p), double(p.U).abs()
+    fed = U.max() if p.symbols else (x.abs() @ U.T).max()
+    terms = fed + _through(states if p.s0 is None else torch.cat([states, p.s0[None]]), p.W.T)
+    terms = terms if p.b is None else terms + p.b.abs().max()
+    return {"states": Expected(states, terms), "final": Expected(final, terms)}
+
+
+def _through(values: Tensor, W: Tensor) -> Tensor:
+    """The largest sum of magnitudes in a product values @ W."""
+    return (values.double().abs().flatten(0, -2) @ W.double().abs()).max()
 
 
 def expected_gradients(p: Problem, states: Tensor) -> dict[str, Expected | None]:
     """From the states that the kernel found: a relu at its kink then decides alike on both sides."""
     states = double(states)
     delta, ds0 = reference.backward(double(p.dstates), double(p.dfinal), states, double(p.W), *p.tail)
-    dx = None if p.symbols else _plain(delta @ double(p.U))
-    return {"delta": _plain(delta), "ds0": _plain(ds0), "dx": dx, **_contract(p, delta, states)}
+    terms = _through(delta, p.W) + sum(t.nan_to_num().abs().max() for t in (p.dstates, p.dfinal) if t is not None)
+    return {
+        **_contract(p, delta, states),
+        "delta": Expected(delta, terms),
+        "ds0": Expected(ds0, terms),
+        "dx": None if p.symbols else _sum(torch.matmul, (delta, double(p.U))),
+    }
 
 
 def expected_step(p: Problem, states: Tensor) -> dict[str, Expected | None]:
@@ -126,13 +140,18 @@ def expected_step(p: Problem, states: Tensor) -> dict[str, Expected | None]:
     z = states @ double(p.V).T + double(p.c)
     e = loss.errors(z, y) / norm
     delta, ds0 = reference.backward(e @ double(p.V), None, states, double(p.W), p.lengths, p.nonlinearity, False)
+    # A loss is log Σ exp z less z of the label, and an error a probability, less 1 for the label: what is subtracted there is
+    # added here. What rounds z, in proportion to its size, changes both in proportion to theirs.
+    losses, steps = loss.step_losses(z, y), z.abs().amax(-1) + 1
+    terms = e.where(e >= 0, e + 2 / norm) * steps.unsqueeze(-1)
+    sizes = terms @ double(p.V).abs()
     return {
-        "loss": _plain(loss.step_losses(z, y).sum() / norm),
-        **_contract(p, delta, states, e.abs() @ double(p.V).abs()),
-        "dV": _sum(contraction.recurrent_gradient, (e, states)),
-        "dc": _sum(contraction.bias_gradient, (e,)),
-        "dx": None if p.symbols else _plain(delta @ double(p.U)),
-        "ds0": _plain(ds0),
+        "loss": Expected(losses.sum() / norm, steps[y != IGNORED].sum() / norm),
+        **_contract(p, delta, states, sizes),
+        "dV": _sum(contraction.recurrent_gradient, (e, states), terms),
+        "dc": _sum(contraction.bias_gradient, (e,), terms),
+        "dx": None if p.symbols else _sum(torch.matmul, (delta, double(p.U)), sizes),
+        "ds0": Expected(ds0, sizes.max() + _through(delta, p.W)),
     }
 
 
