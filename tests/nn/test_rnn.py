@@ -166,12 +166,16 @@ def test_second_derivatives(engine: str) -> None:
     torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
-def test_second_derivatives_equal_torchs(engine: str) -> None:
-    ours, theirs = pair(3, 5, 2, bidirectional=True, dtype=torch.float64)
-    x = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("given", [True, False], ids=["h_0", "no-h_0"])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("T", [1, 6])
+def test_second_derivatives_equal_torchs(T: int, batch_first: bool, given: bool, engine: str) -> None:
+    ours, theirs = pair(3, 5, 2, batch_first=batch_first, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(*((2, T) if batch_first else (T, 2)), 3, dtype=torch.float64, requires_grad=True)
+    h_0 = torch.randn(4, 2, 5, dtype=torch.float64) if given else None
     found = []
     for model in (ours, theirs):
-        first = torch.autograd.grad(model(x)[0].square().sum(), [x, *model.parameters()], create_graph=True)
+        first = torch.autograd.grad(model(x, h_0)[0].square().sum(), [x, *model.parameters()], create_graph=True)
         found.append(
             torch.autograd.grad(torch.stack([g.square().sum() for g in first]).sum(), [x, *model.parameters()])
         )
