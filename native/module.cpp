@@ -57,7 +57,8 @@ struct Net {
         net.T = T, net.B = B, net.n = n, net.d = d;
         if (symbols) net.symbols = {pointer<const std::int64_t>(x), x_step, x_row};
         else net.x = {pointer<const S>(x), x_step, x_row};
-        net.U = pointer<const S>(U), net.W = pointer<const S>(W), net.b = pointer<const S>(b), net.b_hh = pointer<const S>(b_hh);
+        net.U = pointer<const S>(U), net.W = pointer<const S>(W);
+        net.b = pointer<const S>(b), net.b_hh = pointer<const S>(b_hh);
         net.s0 = {pointer<const S>(s0), s0_row};
         net.lengths = pointer<const std::int64_t>(lengths);
         net.reverse = reverse;

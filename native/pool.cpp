@@ -122,8 +122,8 @@ struct Pool {
     }
 };
 
-// A forked child has none of its parent's threads, of either kind: it starts with a new pool and threads of its own, and the old
-// one is left where it is.
+// A forked child has none of its parent's threads, of either kind: it starts with a new pool and threads of its own, and the
+// old one is left where it is.
 Pool* Pool::shared = [] {
     pthread_atfork(nullptr, nullptr, [] { Pool::shared = new Pool(OpenMP{}); });
     return new Pool(OpenMP::find());

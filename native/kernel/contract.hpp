@@ -101,7 +101,8 @@ const S* previous_states(const Chunk& chunk, Index d, const S* before, const S* 
 
 /// Adds one part of the sums of all tasks, in their order, into the caller's array. `sums` [tasks].
 template <class S>
-void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Index stride, S* Sums<S>::*part, S* out, int threads) {
+void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Index stride, S* Sums<S>::*part, S* out,
+               int threads) {
     constexpr Index large = 32768;  // numbers, from which on it pays to share them among threads
     if (!out || sums[0].*part == out) return;
     const Index pieces = smaller(rows, 1 + rows * columns / large);

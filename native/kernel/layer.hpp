@@ -72,7 +72,7 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
         arrays.back.advance(chunk, net.d);
         SlotRows<S> dstates;
         if (!call.dstates) fill_zero(arrays.back.delta, chunk.rows() * stride);
-        else if (chunk.in_place() && net.d % lanes<S> == 0) dstates = slots_in_place(chunk, call.dstates);
+        else if (lie_well(chunk, call.dstates) && net.d % lanes<S> == 0) dstates = slots_in_place(chunk, call.dstates);
         else gather(chunk, call.dstates, net.d, arrays.back.delta);
         backward_chunk(chunk, net, weights, dstates, call.dfinal, arrays.states, states, arrays.back,
                        {sums, call.delta, call.dx, fresh});

@@ -164,15 +164,16 @@ THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index ld
     for (Index i = 0; i < M; ++i) multiply_row(N, K, a + i * lda, weight.plain, init + i * ldi, c + i * ldc);
 }
 
-/// C [M, N] = init + Aᵀ B over K rows of A [K, M] and B [K, N]; `init` as in multiply. Where B is small enough to stay in the L1
-/// cache, C is walked row by row, as it lies in memory; else column by column, so that each panel of B is fetched once.
+/// C [M, N] = init + Aᵀ B over K rows of A [K, M] and B [K, N]; `init` as in multiply. Where B is small enough to stay in the
+/// L1 cache, C is walked row by row, as it lies in memory; else column by column, so that each panel of B is fetched once.
 template <class S>
 THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, const S* init, Index ldi,
                                    S* c, Index ldc) {
     constexpr Index small = 16384 / sizeof(S);
     const Index strip = K * N <= small ? tile_rows : M;
     for (Index i = 0; i < M; i += strip)
-        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N), {{{K, a + i, lda, b}}, init + i * ldi, ldi, c + i * ldc, ldc});
+        product<S, Left::columns>(smaller(strip, M - i), padded<S>(N),
+                                  {{{K, a + i, lda, b}}, init + i * ldi, ldi, c + i * ldc, ldc});
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -21,8 +21,6 @@ struct Chunk {
     THROUGHTIME_INLINE Index rows() const { return row(last); }
     /// Whether no row ends inside: then the rows of each slot follow those of the slot before at a fixed distance.
     THROUGHTIME_INLINE bool even() const { return alive(first) == alive(last - 1); }
-    /// Whether the rows of each slot lie in the caller's arrays in the same order, at a fixed distance.
-    THROUGHTIME_INLINE bool in_place() const { return block->in_order && !block->reverse; }
 };
 
 /// Calls visit(packed row, step of the sequence, caller's row) for all rows of a chunk, in packed order.
@@ -67,10 +65,11 @@ void clear_padding(const Block& block, Index T, Index width, const Series<S>& ou
             for (Index j = 0; j < width; ++j) out.at(t, block.order[i])[j] = S(0);
 }
 
-/// Whether rows do not compete for the same few sets of the cache.
+/// Whether the rows of a slot may be read where they lie: in the same order, at a fixed distance, and one at which they do not
+/// compete for the same few sets of the cache.
 template <class S>
-THROUGHTIME_INLINE bool spread(const Series<const S>& from) {
-    return from.row * static_cast<Index>(sizeof(S)) % 1024 != 0;
+THROUGHTIME_INLINE bool lie_well(const Chunk& chunk, const Series<const S>& from) {
+    return chunk.block->in_order && !chunk.block->reverse && from.row * static_cast<Index>(sizeof(S)) % 2048 != 0;
 }
 
 /// Packed rows that are only read: in the caller's memory if they lie evenly there, else gathered into `buffer`.
@@ -86,7 +85,7 @@ PackedRows<S> read_rows(const Chunk& chunk, const Series<const S>& from, Index w
     const Index alive = chunk.alive(chunk.first);
     const S* begin = from.at(block.time(chunk.first, 0), block.order[0]);
     if (chunk.even() && alive == 1) return {begin, block.reverse ? -from.step : from.step};
-    if (chunk.even() && chunk.in_place() && from.step == alive * from.row && spread(from)) return {begin, from.row};
+    if (chunk.even() && lie_well(chunk, from) && from.step == alive * from.row) return {begin, from.row};
     gather(chunk, from, width, buffer);
     return {buffer, row_stride<S>(width)};
 }
@@ -104,16 +103,16 @@ struct SlotRows {
     }
 };
 
-/// In the caller's memory, which has to allow it: see Chunk::in_place.
+/// In the caller's memory, where they lie well.
 template <class S>
 SlotRows<S> slots_in_place(const Chunk& chunk, const Series<const S>& from) {
     return {from.at(chunk.first - 1, chunk.block->order[0]), from.row, from.step, false};
 }
 
-/// In the caller's memory if that allows it, else gathered into `buffer`.
+/// In the caller's memory if they lie well there, else gathered into `buffer`.
 template <class S>
 SlotRows<S> read_slots(const Chunk& chunk, const Series<const S>& from, Index width, S* buffer) {
-    if (chunk.in_place() && spread(from)) return slots_in_place(chunk, from);
+    if (lie_well(chunk, from)) return slots_in_place(chunk, from);
     gather(chunk, from, width, buffer);
     return {buffer, row_stride<S>(width), 0, true};
 }

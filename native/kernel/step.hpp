@@ -101,7 +101,7 @@ void learning_step(const StepCall<S>& call) {
     const Recurrence<S>& net = call.net;
     const bool learn = call.dW != nullptr;
     const Index inputs = net.symbols ? 1 : net.n;
-    const Index work = 2 * net.d * (net.d + inputs + call.k);  // whether gradients are wanted or not: the loss has the same bits
+    const Index work = 2 * net.d * (net.d + inputs + call.k);  // gradients wanted or not: the loss has the same bits
     const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, work);
     const bool dx = static_cast<bool>(call.dx);
     const bool back = learn && (net.T > 1 || call.ds0);

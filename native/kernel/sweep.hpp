@@ -3,8 +3,8 @@
 //     forward    a_tau = (U x + b) + W s_{tau-1}                     s_tau = sigma(a_tau)
 //     backward   g_tau = dL/ds_tau + Wᵀ delta_{tau+1}                delta_tau = sigma'(s_tau) g_tau
 //
-// Both leave the packed rows of a chunk, s or delta, where they find U x + b or dL/ds, unless these are read on the way: x where
-// that pays, dL/ds where it lies in whole vectors. The sum of an element always runs over b, then x_1 .. x_n, then s_1 .. s_d.
+// Both leave the packed rows of a chunk, s or delta, where they find U x + b or dL/ds, unless these are read on the way: x
+// where that pays, dL/ds where it lies well. The sum of an element always runs over b, then x_1 .. x_n, then s_1 .. s_d.
 #pragma once
 
 #include "cell.hpp"
@@ -27,8 +27,8 @@ void start_states(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>
     multiply(chunk.rows(), weights.d, weights.n, x.data, x.stride, weights.input, weights.bias, 0, states, stride);
 }
 
-/// Whether the sweep multiplies x along with s, slot by slot, in place of start_states: it saves a pass over the states, but the
-/// rows of one slot must be enough to use the weights well, and U and W few enough to be fetched for each slot.
+/// Whether the sweep multiplies x along with s, slot by slot, in place of start_states: it saves a pass over the states, but
+/// the rows of one slot must be enough to use the weights well, and U and W small enough to be fetched for each slot.
 template <class S>
 bool sweeps_inputs(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights) {
     constexpr Index least_rows = 6, most_bytes = 131072;
@@ -36,8 +36,8 @@ bool sweeps_inputs(const Chunk& chunk, const Recurrence<S>& net, const Weights<S
     return !net.symbols && !weights.input.plain && chunk.alive(chunk.last - 1) >= least_rows && bytes <= most_bytes;
 }
 
-/// Makes s from x, or from U x + b in its place where `inputs` is absent. `before`: the states of slot first - 1, at least as many
-/// rows as slot first has; null for zero.
+/// Makes s from x, or from U x + b in its place where `inputs` is absent. `before`: the states of slot first - 1, at least as
+/// many rows as slot first has; null for zero.
 template <class Cell, class S = typename Cell::Scalar>
 void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const SlotRows<S>& inputs, const S* before, S* states) {
     const Index d = weights.d, stride = row_stride<S>(d);
@@ -60,8 +60,8 @@ void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const SlotRows
     }
 }
 
-/// Makes delta from dL/ds, or from the same in its place where `dstates` is absent. `deltas` holds the rows of the chunk and, after
-/// them, the deltas of slot `last`.
+/// Makes delta from dL/ds, or from the same in its place where `dstates` is absent. `deltas` holds the rows of the chunk and,
+/// after them, the deltas of slot `last`.
 /// `dfinal`: what reaches each row's last state from outside, or absent.
 template <class Cell, class S = typename Cell::Scalar>
 void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const SlotRows<S>& dstates, const Rows<const S>& dfinal,
