@@ -45,7 +45,7 @@ struct BackwardArrays {
     }
 };
 
-/// From dL/ds of a chunk, which lies in arrays.delta where `dstates` is absent, to all that is wanted.
+/// From dL/ds of a chunk, which may lie in arrays.delta, to all that is wanted.
 /// `before`: the states of slot first - 1; `states`: those of the chunk.
 template <class S>
 void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<S>& weights, const SlotRows<S>& dstates,

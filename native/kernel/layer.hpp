@@ -70,10 +70,9 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
         S* const states = arrays.states + chunk.alive(chunk.first) * stride;
         read_states(chunk, net, call.states, arrays.states);
         arrays.back.advance(chunk, net.d);
-        SlotRows<S> dstates;
-        if (!call.dstates) fill_zero(arrays.back.delta, chunk.rows() * stride);
-        else if (lie_well(chunk, call.dstates) && net.d % lanes<S> == 0) dstates = slots_in_place(chunk, call.dstates);
-        else gather(chunk, call.dstates, net.d, arrays.back.delta);
+        SlotRows<S> dstates = packed_slots<S>(arrays.back.delta, net.d);
+        if (call.dstates) dstates = read_slots(chunk, call.dstates, net.d, true, arrays.back.delta);
+        else fill_zero(arrays.back.delta, chunk.rows() * stride);
         backward_chunk(chunk, net, weights, dstates, call.dfinal, arrays.states, states, arrays.back,
                        {sums, call.delta, call.dx, fresh});
         fresh = false;

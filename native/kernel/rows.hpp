@@ -103,18 +103,20 @@ struct SlotRows {
     }
 };
 
-/// In the caller's memory, where they lie well.
+/// Packed in scratch memory.
 template <class S>
-SlotRows<S> slots_in_place(const Chunk& chunk, const Series<const S>& from) {
-    return {from.at(chunk.first - 1, chunk.block->order[0]), from.row, from.step, false};
+THROUGHTIME_INLINE SlotRows<S> packed_slots(const S* rows, Index width) {
+    return {rows, row_stride<S>(width), 0, true};
 }
 
-/// In the caller's memory if they lie well there, else gathered into `buffer`.
+/// In the caller's memory if they lie well there (and are whole vectors, where they are read as `vectors`), else gathered into
+/// `buffer`.
 template <class S>
-SlotRows<S> read_slots(const Chunk& chunk, const Series<const S>& from, Index width, S* buffer) {
-    if (lie_well(chunk, from)) return slots_in_place(chunk, from);
+SlotRows<S> read_slots(const Chunk& chunk, const Series<const S>& from, Index width, bool vectors, S* buffer) {
+    if (lie_well(chunk, from) && (!vectors || width % lanes<S> == 0))
+        return {from.at(chunk.first - 1, chunk.block->order[0]), from.row, from.step, false};
     gather(chunk, from, width, buffer);
-    return {buffer, row_stride<S>(width), 0, true};
+    return packed_slots<S>(buffer, width);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

@@ -54,7 +54,8 @@ void step_back(const Block& block, const StepCall<S>& call, const Weights<S>& we
         add_column_sums(rows, k, arrays.errors, sums.dc);
         arrays.back.advance(chunk, d);
         multiply(rows, d, k, arrays.errors, error_stride, weights.from_output, weights.zeros, 0, arrays.back.delta, stride);
-        backward_chunk(chunk, call.net, weights, {}, {}, before, states, arrays.back, {sums, {}, call.dx, fresh});
+        backward_chunk(chunk, call.net, weights, packed_slots<S>(arrays.back.delta, d), {}, before, states, arrays.back,
+                       {sums, {}, call.dx, fresh});
         fresh = false;
     }
     if (call.ds0) write_initial_gradient(block, weights, {}, arrays.back.delta, arrays.states, call.ds0);

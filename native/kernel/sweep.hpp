@@ -60,8 +60,8 @@ void sweep_forward(const Chunk& chunk, const Weights<S>& weights, const SlotRows
     }
 }
 
-/// Makes delta from dL/ds, or from the same in its place where `dstates` is absent. `deltas` holds the rows of the chunk and,
-/// after them, the deltas of slot `last`.
+/// Makes delta from `dstates`, dL/ds, which may be in its place. `deltas` has room for the rows of the chunk and holds, after
+/// them, the deltas of slot `last`.
 /// `dfinal`: what reaches each row's last state from outside, or absent.
 template <class Cell, class S = typename Cell::Scalar>
 void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const SlotRows<S>& dstates, const Rows<const S>& dfinal,
@@ -71,10 +71,9 @@ void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const SlotRow
         const Index rows = chunk.alive(tau), going_on = chunk.alive(tau + 1);
         S* delta = deltas + chunk.row(tau) * stride;
         const S* s = states + chunk.row(tau) * stride;
-        const S* const from = dstates.data ? dstates.at(chunk, tau) : delta;
-        const Index distance = dstates.data ? dstates.row : stride;
-        if (going_on > 0) multiply(going_on, d, d, delta + rows * stride, stride, weights.back, from, distance, delta, stride);
-        for (Index i = going_on; dstates.data && i < rows; ++i) copy_row(delta + i * stride, from + i * distance, d);
+        const S* const ds = dstates.at(chunk, tau);
+        if (going_on > 0) multiply(going_on, d, d, delta + rows * stride, stride, weights.back, ds, dstates.row, delta, stride);
+        for (Index i = going_on; ds != delta && i < rows; ++i) copy_row(delta + i * stride, ds + i * dstates.row, d);
         if (dfinal)
             for (Index i = going_on; i < rows; ++i) {
                 const S* from = dfinal.at(chunk.block->order[i]);
@@ -123,7 +122,7 @@ void walk_forward(const Block& block, const Recurrence<S>& net, const Weights<S>
         const Chunk chunk(block, i);
         S* const here = states + (keep == Keep::block ? block.start[chunk.first] : block.rows) * stride;
         SlotRows<S> x;
-        if (sweeps_inputs(chunk, net, weights)) x = read_slots(chunk, net.x, net.n, inputs);
+        if (sweeps_inputs(chunk, net, weights)) x = read_slots(chunk, net.x, net.n, false, inputs);
         else start_states(chunk, net, weights, inputs, here);
         const S* const reached = i > 0 || net.s0 ? before : nullptr;
         with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, x, reached, here); });

@@ -134,20 +134,23 @@ def _limited():
     resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
+def one_damaged(draw, files: dict[str, bytes]) -> dict[str, bytes]:
+    name = draw.draw(st.sampled_from(sorted(files)))
+    return files | {name: draw.draw(damaged(files[name]))}
+
+
 @fuzzed
 @given(st.data())
 def test_run_folders(draw) -> None:
     originals()
-    name = draw.draw(st.sampled_from(sorted(SMALL_RUN)))
-    check(run.load, SMALL_RUN | {name: draw.draw(damaged(SMALL_RUN[name]))})
+    check(run.load, one_damaged(draw, SMALL_RUN))
 
 
 @fuzzed
 @given(st.data())
 def test_black_boxes(draw) -> None:
     originals()
-    name = draw.draw(st.sampled_from(sorted(SMALL_BLACK_BOX)))
-    files = SMALL_BLACK_BOX | {name: draw.draw(damaged(SMALL_BLACK_BOX[name]))}
+    files = one_damaged(draw, SMALL_BLACK_BOX)
     check(lambda folder: before_the_fault(read_black_box(folder)), files, (ArithmeticError, TypeError))
 
 
@@ -174,9 +177,7 @@ def resume(folder: Path) -> None:
 def test_checkpoints(draw) -> None:
     """Damaged ones; and forged ones, whose checksum is right."""
     originals()
-    name = draw.draw(st.sampled_from(sorted(SMALL_CHECKPOINT)))
-    files = SMALL_CHECKPOINT | {name: draw.draw(damaged(SMALL_CHECKPOINT[name]))}
-    check(resume, files)
+    check(resume, one_damaged(draw, SMALL_CHECKPOINT))
 
 
 VALUES = st.recursive(
