@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -220,18 +219,18 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(browser, written):
     opened.done()
 
 
-def test_a_thousand_steps_stay_small_and_fluid(browser, tmp_path):
+def test_a_thousand_steps_fit_in_ten_megabytes(browser, tmp_path):
     a = example(T=1000)
     path = tmp_path / "long.html"
     a.to_html(path)
     assert path.stat().st_size < 10_000_000
     opened = Opened(browser, path)
-    began = time.perf_counter()
     for t in (900, 500, 100):
         opened.hover(t, t // 2)
         opened.click(t, t // 2)
+        assert f"L{t}" in opened.page.locator("#chosen").inner_text()
     opened.page.click("[data-zoom=in]")
-    assert time.perf_counter() - began < 5
+    assert opened.page.evaluate("state.view.span") == 500
     opened.done()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -35,18 +36,16 @@ def test_a_training_is_watched_epoch_by_epoch(tmp_path):
     watch.picture().savefig(tmp_path / "memory.png")
 
 
-def test_looking_stays_within_its_budget():
-    x, y = batch()
-    net = tt.ElmanNetwork(5, 8, 3)
-    watch = Watch(x, y, budget=0.05, say=lambda line: None)
-    seconds = None
-    for epoch in range(1, 301):
-        row = {"epoch": float(epoch), "seconds": 0.01 if seconds is None else seconds}
-        watch(net, row)
-        seconds = seconds or watch.looks[0].seconds  # an epoch as long as a look
-    spent = sum(look.seconds for look in watch.looks)
-    assert 1 < len(watch.looks) < 60
-    assert spent <= 0.05 * 300 * watch.looks[0].seconds * 1.01
+@pytest.mark.parametrize("every", [1, 4, 20])
+def test_looking_stays_within_its_budget(every, monkeypatch):
+    """By a clock on which a look takes as long as an epoch."""
+    clock = itertools.count()
+    monkeypatch.setattr("throughtime.anatomy.watch.time.perf_counter", lambda: float(next(clock)))
+    watch = Watch(*batch(T=4, B=1), budget=1 / every, say=lambda line: None)
+    net = tt.ElmanNetwork(5, 2, 3)
+    for epoch in range(1, 101):
+        watch(net, {"epoch": float(epoch), "seconds": 1.0})
+    assert [look.epoch for look in watch.looks] == [1, *range(2 * every, 101, every)]
 
 
 def test_dropout_and_training_mode_are_left_as_they_were():

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from small import QUICK, SMALL
 
 import throughtime as tt
 from throughtime.cli import main
 from throughtime.data.builtin import BUILTIN, python_source
-
-SMALL = {"train": ["abc.py", "bisect.py"], "valid": ["secrets.py"], "test": ["netrc.py"]}
 
 
 class Outcome(NamedTuple):
@@ -59,9 +58,6 @@ def refused(command: Command) -> Callable[..., str]:
         return err.removeprefix("error: ").strip()
 
     return run
-
-
-QUICK = ("--epochs", 1, "--states", 5, "--engine", "reference")
 
 
 @pytest.fixture(scope="session")

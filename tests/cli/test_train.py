@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
+from small import QUICK
 
 import throughtime.data.files
 from throughtime.learning import History
