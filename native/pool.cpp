@@ -66,6 +66,7 @@ struct Pool {
     static Pool* shared;
 
     void take_tasks() {
+        const FlushToZero mode;
         for (Index task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
             try {
                 body(context, task);
@@ -77,7 +78,6 @@ struct Pool {
     }
 
     [[noreturn]] void work() {
-        FlushToZero mode;
         for (std::uint32_t seen = 0;;) {
             for (int spin = 0; calls.load(std::memory_order_acquire) == seen; ++spin) {
                 if (spin < spins) relax();
@@ -94,7 +94,6 @@ struct Pool {
     void run_on_team() {
         team.parallel(
             [](void* pool) {
-                FlushToZero mode;
                 Pool& self = *static_cast<Pool*>(pool);
                 if (self.seats.fetch_sub(1) > 0) self.take_tasks();
             },
@@ -143,6 +142,7 @@ void parallel(int threads, Index tasks, void (*body)(void*, Index), void* contex
         pool.run(threads);
         return;
     }
+    const FlushToZero mode;
     for (Index task = 0; task < tasks; ++task) body(context, task);
 }
 

@@ -8,8 +8,9 @@ namespace throughtime {
 /// Runs body(context, i) for i = 0 .. tasks - 1 on at most `threads` threads, the caller's included; returns when all are
 /// done. Tasks are handed out in order to whoever is free. An exception of a task is thrown again here. Any number of
 /// threads may call at once: the first gets the pool, the others do their own work. The pool's threads are those of PyTorch's
-/// OpenMP runtime, where that is libgomp and has enough of them, and else its own. They flush denormals to zero; the caller
-/// sets its own mode.
+/// OpenMP runtime, where that is libgomp and has enough of them, and else its own. Tasks run with denormals flushed to zero; the
+/// mode of every thread is as before when this returns. Never call it while FlushToZero lives: a thread that the runtime starts
+/// takes over its caller's mode, and would keep it.
 void parallel(int threads, Index tasks, void (*body)(void* context, Index task), void* context);
 
 /// The same for a callable.

@@ -123,6 +123,7 @@ void add_tasks(const Sums<S>* sums, Index tasks, Index rows, Index columns, Inde
 /// The same for dU, whose sums are transposed; square by square.
 template <class S>
 void add_tasks_transposed(const Sums<S>* sums, Index tasks, Index n, Index d, S* out) {
+    const FlushToZero mode;
     const Index stride = row_stride<S>(d);
     for (Index i0 = 0; i0 < d; i0 += lanes<S>)
         for (Index j0 = 0; j0 < n; j0 += lanes<S>) {

@@ -20,7 +20,6 @@ struct ForwardArrays {
 
 template <class S>
 void forward(const ForwardCall<S>& call) {
-    const FlushToZero mode;
     const Recurrence<S>& net = call.net;
     const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, net.d * (net.d + (net.symbols ? 1 : net.n)));
     const WeightUse use{.forward = true, .backward = false, .inputs = false, .output = false, .upstream = false};
@@ -84,7 +83,6 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
 
 template <class S>
 void backward(const BackwardCall<S>& call) {
-    const FlushToZero mode;
     const Recurrence<S>& net = call.net;
     const Index inputs = net.symbols ? 1 : net.n;
     const Plan plan(net.T, net.B, net.lengths, net.reverse, net.threads, 2 * net.d * (net.d + inputs));

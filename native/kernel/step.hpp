@@ -98,7 +98,6 @@ double divisor(const StepCall<S>& call) {
 
 template <class S>
 void learning_step(const StepCall<S>& call) {
-    const FlushToZero mode;
     const Recurrence<S>& net = call.net;
     const bool learn = call.dW != nullptr;
     const Index inputs = net.symbols ? 1 : net.n;

@@ -1,6 +1,7 @@
 // The parameters, packed once per call for the products that need them, and read by all threads.
 #pragma once
 
+#include "../pool.hpp"
 #include "arena.hpp"
 #include "multiply.hpp"
 
@@ -53,6 +54,7 @@ struct Weights {
 
     /// `V`, `c`: null where the call has no output layer.
     void pack(const Recurrence<S>& net, const WeightUse& use, const S* V, const S* c) {
+        const FlushToZero mode;
         fill_zero(zeros, padded<S>(larger(n, d)));
         fill_zero(bias, padded<S>(d));
         if (net.b) copy_row(bias, net.b, d);
