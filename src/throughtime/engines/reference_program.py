@@ -1,8 +1,8 @@
 """Programs in loops of plain torch operations: any dtype, any device, differentiable, judge of the other engines.
 
 A program's head runs for all steps at once, its slots step by step in the order in which rows are walked, its tail for all
-steps at once (see `throughtime.programs.levels`). A finished row keeps its state, and its gradient waits unchanged for its last step;
-a row at the start of a piece takes the initial state of pieces, and lets nothing through to the step walked before.
+steps at once (see `throughtime.programs.levels`). A finished row keeps its state, and its gradient waits for its last step; a
+row at the start of a piece takes the initial state of pieces, and lets nothing through to the step walked before.
 """
 
 from __future__ import annotations

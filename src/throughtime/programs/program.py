@@ -8,7 +8,7 @@ A program knows sizes but no numbers: its matrices and parameters are named here
 of time, rows or engines. What each instruction may be computed from, hence when, `levels` tells.
 
 Vectors are named and have a width; an instruction writes a window of one, and every unit is written once in each direction.
-What one product reads or writes together lies side by side in one vector. An operand of width 1 serves all units of a wider result.
+What one product reads or writes together lies side by side in one vector. An operand of width 1 serves all units.
 
 The text of a program (`str(program)`, read by `parse`) is its canonical form: Python's syntax, an instruction a line, `@` for
 the product with a matrix. It is how programs are written by hand, compared, stored, and handed to other processes:
@@ -54,8 +54,8 @@ OPERATIONS = {
     "where": 3, "clamp": 3,
 }  # fmt: skip
 """Every elementwise operation with its number of operands. They mean what PyTorch's functions of these names mean, with truth
-as the numbers 1 and 0; sigmoid_backward(g, s) = g s (1 − s), tanh_backward(g, s) = g (1 − s²), relu_backward(g, s) = g where not
-s ≤ 0; clamp(v, low, high); row_sum and row_max reduce a window to one number."""
+as the numbers 1 and 0; sigmoid_backward(g, s) = g s (1 − s), tanh_backward(g, s) = g (1 − s²), relu_backward(g, s) = g where
+not s ≤ 0; clamp(v, low, high); row_sum and row_max reduce a window to one number."""
 
 REDUCTIONS = ("row_sum", "row_max")
 

@@ -1,7 +1,8 @@
 """The text of a program, both ways: `parse` reads it and `write` gives the canonical form (see `program`).
 
 In what people write, an expression may be nested: each inner operation becomes a vector of its own, `_1`, `_2`, ….
-Arithmetic, comparisons and minus signs have Python's operators; all other operations are calls by name. A line may hold a comment after `#`.
+Arithmetic, comparisons and minus signs have Python's operators; all other operations are calls by name. A line may
+hold a comment after `#`.
 """
 
 from __future__ import annotations
