@@ -100,6 +100,25 @@ def test_pieces_are_run_as_if_they_were_alone(reverse):
                 torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_marks_in_the_padding_mean_nothing(reverse):
+    program = gru(3, 4)
+    recurrence = Recurrence(
+        program, tuple(torch.randn(s, dtype=torch.float64) for s in ((12, 3), (12, 4), (12,), (12,)))
+    )
+    x, initial = torch.randn(6, 2, 3, dtype=torch.float64), (torch.randn(2, 4, dtype=torch.float64),)
+    lengths = torch.tensor([3, 6])
+    starts = torch.zeros(6, 2, dtype=torch.bool)
+    marked = starts.clone()
+    marked[3:, 0] = True
+    plain, with_marks = (
+        reference_program.forward(recurrence, Batch((x,), initial, lengths, s, (), reverse), False)
+        for s in (starts, marked)
+    )
+    assert torch.equal(plain.final[0], with_marks.final[0])
+    assert torch.equal(plain.outputs[0], with_marks.outputs[0])
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_the_cells_are_those_of_torch(kind):
     layer = getattr(torch.nn, kind)(3, 4, dtype=torch.float64)
