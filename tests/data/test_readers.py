@@ -26,7 +26,8 @@ def names(data: Dataset):
 
 def unscaled(data: Dataset):
     assert data.encoding.input_scale is not None
-    return [data.encoding.input_scale.invert(x).round(5).tolist() for x in data.train.inputs]
+    features = len(data.encoding.features)
+    return [data.encoding.input_scale.invert(x[:, :features]).round(5).tolist() for x in data.train.inputs]
 
 
 CONLLU = """# sent_id = first
@@ -71,9 +72,13 @@ def test_ts(tmp_path):
         "# c\n@missing true\n@univariate false\n@dimensions 2\n@classLabel true b a\n@data\n1,2,?:4,5,6:a\n3:7:b\n"
     )
     data = load(path, **WHOLE)
-    assert (data.task, data.encoding.labels, data.n) == ("classify", ("b", "a"), 2)
+    assert (data.task, data.encoding.labels, data.n) == ("classify", ("b", "a"), 3)
+    assert (data.encoding.flagged, [x[:, 2].tolist() for x in data.train.inputs]) == (
+        ("dimension 1",),
+        [[0, 0, 1], [0]],
+    )
     assert data.train.targets == [1, 0]
-    assert unscaled(data) == [[[1, 4], [2, 5], [2, 6]], [[3, 7]]]  # what is missing becomes the mean
+    assert unscaled(data) == [[[1, 4], [2, 5], [2, 6]], [[3, 7]]]  # the last that is known
     path.write_text("@univariate true\n@classLabel false\n@data\n1,2,3\n4,5\n")
     series = load(path, **WHOLE)
     assert (series.task, series.encoding.labels) == ("forecast", ("dimension 1",))

@@ -19,7 +19,8 @@ def majority_accuracy(train: Sequences, test: Sequences) -> float:
 
 
 def symbol_accuracy(train: Sequences, test: Sequences) -> float:
-    """The share of the labels of `test` that are the most frequent label in `train` of the symbol at their step.
+    """The share of the labels of `test` that are the most frequent label in `train` of the symbol at their step (the first,
+    where it has several).
 
     A symbol that `train` lacks, or has without a label, is given the most frequent label of all.
 
@@ -31,10 +32,11 @@ def symbol_accuracy(train: Sequences, test: Sequences) -> float:
             raise ValueError(f"{name}: expected symbols with a label for each step, found other sequences")
     train_y, test_y = _labels(train, "train"), _labels(test, "test")
     known, asked = train_y != IGNORED, test_y != IGNORED
-    n, k = int(max(train.x.max(), test.x.max())) + 1, int(train_y.max()) + 1
-    counts = np.bincount(train.x[known] * k + train_y[known], minlength=n * k).reshape(n, k)
+    train_x, test_x = (part.x if part.x.ndim == 1 else part.x[:, 0] for part in (train, test))
+    n, k = int(max(train_x.max(), test_x.max())) + 1, int(train_y.max()) + 1
+    counts = np.bincount(train_x[known] * k + train_y[known], minlength=n * k).reshape(n, k)
     guess = np.where(counts.any(1), counts.argmax(1), counts.sum(0).argmax())
-    return float((guess[test.x[asked]] == test_y[asked]).mean())
+    return float((guess[test_x[asked]] == test_y[asked]).mean())
 
 
 def _labels(part: Sequences, name: str) -> np.ndarray:

@@ -32,9 +32,13 @@ class Dataset:
     def __post_init__(self) -> None:
         for part, sequences in self.parts.items():
             if sequences.symbolic != (self.encoding.vocabulary is not None):
-                expected, found = ("symbols", "features") if sequences.x.ndim == 2 else ("features", "symbols")
+                expected, found = ("features", "symbols") if sequences.symbolic else ("symbols", "features")
                 raise ValueError(f"{part}.x: expected {expected}, found {found}")
-            sequences.check_range(self.n, self.k, part)
+            sizes = [len(vocabulary) for vocabulary in self.encoding.vocabularies]
+            columns = sequences.x.shape[1] if sequences.symbolic and sequences.x.ndim > 1 else 1
+            if sizes and columns != len(sizes):
+                raise ValueError(f"{part}.x: expected {len(sizes)} columns of symbols, found {columns}")
+            sequences.check_range(sizes if len(sizes) > 1 else self.n, self.k, part)
 
     @property
     def parts(self) -> dict[str, Sequences]:

@@ -11,6 +11,7 @@ import numpy as np
 from throughtime.data.vocabulary import Vocabulary
 
 TASKS = ("tag", "classify", "lm", "forecast")
+FILLS = ("last", "mean")
 JSON_VERSION = 1
 
 
@@ -54,11 +55,18 @@ class Encoding:
             values).
         labels: the names of the k outputs: classes, symbols (lm), or series (forecast).
         vocabulary: of the input symbols; None: the inputs are features.
-        features: the names of the n input columns; None: the inputs are symbols.
+        features: the names of the input columns; None: the inputs are symbols.
         input_scale, target_scale: how the features, and the values to forecast, were standardised; None: they were not.
+        further: where a step has several symbols, such as a word and its part of speech, the vocabularies of those after
+            the first; x is then int64 [N, 1 + len(further)].
+        fill: what stands for a missing feature: "last", the value before it in its sequence (the mean where there is none),
+            or "mean", that of the training part.
+        flagged: the features that lacked values in the training part. Each has a further input after the features, in this
+            order: 1 where its value is missing, else 0.
 
     Raises:
-        ValueError: an unknown task, no label or one that occurs twice, or not exactly one of vocabulary and features.
+        ValueError: an unknown task or fill, no label or one that occurs twice, not exactly one of vocabulary and features,
+            or a flagged feature that there is not.
     """
 
     task: str
@@ -67,6 +75,9 @@ class Encoding:
     features: tuple[str, ...] | None = None
     input_scale: Standardizer | None = None
     target_scale: Standardizer | None = None
+    further: tuple[Vocabulary, ...] = ()
+    fill: str = "mean"
+    flagged: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -76,16 +87,39 @@ class Encoding:
             raise ValueError(f"encoding: expected a vocabulary or the names of features, found {found}")
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected at least one, no two alike, found {list(self.labels)}")
+        if self.fill not in FILLS:
+            raise ValueError(f"fill: expected one of {', '.join(FILLS)}, found {self.fill!r}")
+        unknown = set(self.flagged) - set(self.features or ())
+        if unknown or len(set(self.flagged)) < len(self.flagged):
+            raise ValueError(f"flagged: expected names of features, no two alike, found {list(self.flagged)}")
 
     @property
     def n(self) -> int:
-        """Number of inputs: symbols or features."""
-        return len(self.vocabulary if self.vocabulary is not None else self.features or ())
+        """Number of inputs: symbols (of the first column, where there are several), or features and flags."""
+        return len(self.vocabulary if self.vocabulary is not None else (*(self.features or ()), *self.flagged))
+
+    @property
+    def vocabularies(self) -> tuple[Vocabulary, ...]:
+        """Of every column of symbols; empty: the inputs are features."""
+        return () if self.vocabulary is None else (self.vocabulary, *self.further)
 
     @property
     def k(self) -> int:
         """Number of outputs: classes, or values to forecast."""
         return len(self.labels)
+
+    def encode_features(self, values: np.ndarray) -> np.ndarray:
+        """The inputs of a sequence [T, n], from its features float [T, len(features)], in their dtype: scaled; a NaN, which is
+        a missing value, filled; and the flags."""
+        scaled = values if self.input_scale is None else self.input_scale.apply(values)
+        missing = np.isnan(scaled)
+        if missing.any():
+            scaled = _last_known(scaled, missing) if self.fill == "last" else scaled
+            scaled = np.where(np.isnan(scaled), 0.0, scaled)  # the mean, of what is standardised
+        if not self.flagged:
+            return scaled
+        columns = [(self.features or ()).index(name) for name in self.flagged]
+        return np.concatenate([scaled, missing[:, columns].astype(scaled.dtype)], axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for `json.dump`; `from_json` is its inverse."""
@@ -97,6 +131,9 @@ class Encoding:
             "features": None if self.features is None else list(self.features),
             "input_scale": _scale_to_json(self.input_scale),
             "target_scale": _scale_to_json(self.target_scale),
+            "further": [vocabulary.to_json() for vocabulary in self.further],
+            "fill": self.fill,
+            "flagged": list(self.flagged),
         }
 
     @classmethod
@@ -117,9 +154,18 @@ class Encoding:
                 features=None if data["features"] is None else tuple(data["features"]),
                 input_scale=_scale_from_json(data["input_scale"]),
                 target_scale=_scale_from_json(data["target_scale"]),
+                further=tuple(map(Vocabulary.from_json, data.get("further", []))),  # since 0.2, as what follows
+                fill=data.get("fill", "mean"),
+                flagged=tuple(data.get("flagged", [])),
             )
         except KeyError as missing:
             raise ValueError(f"encoding: expected the key {missing}, found {sorted(data)}") from None
+
+
+def _last_known(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Each missing value [T, columns] as the last one before it that is known; those before the first stay."""
+    rows = np.where(missing, 0, np.arange(len(values))[:, None])
+    return np.take_along_axis(values, np.maximum.accumulate(rows, axis=0), axis=0)
 
 
 def _scale_to_json(scale: Standardizer | None) -> dict[str, list[float]] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +46,16 @@ def prepare(
 def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> Encoding:
     """The encoding of `train`; of `others`, the names of classes alone are used."""
     vocabulary = input_scale = target_scale = None
+    further: tuple[Vocabulary, ...] = ()
+    flagged: tuple[str, ...] = ()
     if train.features is None:
-        vocabulary = Vocabulary.from_sequences(train.inputs, min_count)
-    elif not train.scaled:
-        input_scale = Standardizer.fit(np.concatenate(train.inputs))
+        columns = _columns(train)
+        vocabulary, *rest = (Vocabulary.from_sequences(column, min_count) for column in columns)
+        further = tuple(rest)
+    else:
+        values = np.concatenate(train.inputs)
+        input_scale = None if train.scaled else Standardizer.fit(values)
+        flagged = tuple(name for name, gaps in zip(train.features, np.isnan(values).any(axis=0).tolist()) if gaps)
     if train.task == "lm":
         assert vocabulary is not None
         labels = vocabulary.symbols
@@ -57,7 +65,15 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> E
         target_scale = Standardizer.fit(np.concatenate(train.targets))
     else:
         labels = train.outputs or _classes([train, *others])
-    return Encoding(train.task, labels, vocabulary, train.features, input_scale, target_scale)
+    return Encoding(
+        train.task, labels, vocabulary, train.features, input_scale, target_scale, further, train.fill, flagged
+    )
+
+
+def _columns(records: Records) -> list[Sequence[Any]]:
+    """The symbols of all sequences, column by column."""
+    several = isinstance(records.inputs[0], tuple)
+    return [list(column) for column in zip(*records.inputs)] if several else [records.inputs]
 
 
 def encode(records: Records, encoding: Encoding) -> Sequences:
@@ -68,20 +84,28 @@ def encode(records: Records, encoding: Encoding) -> Sequences:
             forecast, whose targets are the next step, a sequence of one step.
     """
     _check_alike(records, encoding.task, encoding.features)
+    columns = [] if encoding.vocabulary is None else _columns(records)
+    if len(columns) != len(encoding.vocabularies):
+        raise DataError(records.source, f"{len(encoding.vocabularies)} columns of symbols", str(len(columns)))
     if encoding.vocabulary is not None:
-        x = [encoding.vocabulary.encode(symbols) for symbols in records.inputs]
+        x = [encoding.vocabulary.encode(symbols) for symbols in columns[0]]
     else:
-        x = [_scaled(values, encoding.input_scale) for values in records.inputs]
+        x = [encoding.encode_features(values) for values in records.inputs]
     y = None
     if records.targets is not None and encoding.task == "lm":
         x, y = _one_ahead(records, x, x)
     elif records.targets is not None and encoding.task == "forecast":
-        series = [_scaled(values, encoding.target_scale, missing=np.nan) for values in records.targets]
-        x, y = _one_ahead(records, x, series)
+        x, y = _one_ahead(records, x, [_scaled(values, encoding.target_scale) for values in records.targets])
     elif records.targets is not None:
         y = _labels(records, encoding)
     texts = records.inputs if isinstance(records.inputs[0], str) else None
-    return Sequences.from_arrays(x, y, names=records.names, texts=texts)
+    sequences = Sequences.from_arrays(x, y, names=records.names, texts=texts)
+    if encoding.further:
+        codes = [
+            [vocabulary.encode(own) for own in column] for vocabulary, column in zip(encoding.further, columns[1:])
+        ]
+        sequences = replace(sequences, x=np.stack([sequences.x, *map(np.concatenate, codes)], axis=1))
+    return sequences if texts or not columns else replace(sequences, words=tuple(columns[0]))
 
 
 def _check_alike(records: Records, task: str, features: tuple[str, ...] | None) -> None:
@@ -106,9 +130,8 @@ def _classes(parts: Iterable[Records]) -> tuple[str, ...]:
     return tuple(sorted(known, key=lambda name: (int(name) if numeric else 0, name)))
 
 
-def _scaled(values: np.ndarray, scale: Standardizer | None, missing: float = 0.0) -> np.ndarray:
-    scaled = values if scale is None else scale.apply(values)
-    return np.where(np.isnan(scaled), missing, scaled).astype(np.float32)
+def _scaled(values: np.ndarray, scale: Standardizer | None) -> np.ndarray:
+    return (values if scale is None else scale.apply(values)).astype(np.float32)
 
 
 def _one_ahead(

@@ -18,8 +18,8 @@ class Records:
     Attributes:
         source: where they come from; begins the message of an error.
         task: tag, classify, lm or forecast.
-        inputs: for each sequence a string (its symbols are characters), a list of strings (symbols), or features
-            float64 [T, n] with NaN where a value is missing.
+        inputs: for each sequence a string (its symbols are characters), a list of strings (symbols), a tuple of such lists
+            (several columns of symbols, of T each), or features float64 [T, n] with NaN where a value is missing.
         targets: None where none were asked for; tag: a list of T names; classify: a name (None: ignored); lm: the
             inputs themselves; forecast: the series float64 [T, m], step for step with the features.
         names: what to call each sequence.
@@ -29,6 +29,7 @@ class Records:
             classes are those that occur.
         field: what the source calls the targets.
         scaled: whether the features are on a common scale already, so that they are left as they are.
+        fill: what stands for a missing feature, as in `Encoding`.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Records:
     outputs: tuple[str, ...] | None = None
     field: str = "label"
     scaled: bool = False
+    fill: str = "last"
 
     def __post_init__(self) -> None:
         if not len(self.inputs):
@@ -62,9 +64,19 @@ class Records:
 
     def stretch(self, begin: float, end: float) -> Records:
         """Of each sequence the steps from `begin` to `end`, as shares of its length: for the tasks lm and forecast."""
-        cuts = [slice(round(begin * len(x)), round(end * len(x))) for x in self.inputs]
-        targets = None if self.targets is None else [y[cut] for y, cut in zip(self.targets, cuts)]
-        return replace(self, inputs=[x[cut] for x, cut in zip(self.inputs, cuts)], targets=targets)
+        cuts = [slice(round(begin * steps_of(x)), round(end * steps_of(x))) for x in self.inputs]
+
+        def pick(values: Sequence[Any]) -> list[Any]:
+            return [
+                tuple(column[cut] for column in x) if isinstance(x, tuple) else x[cut] for x, cut in zip(values, cuts)
+            ]
+
+        return replace(self, inputs=pick(self.inputs), targets=None if self.targets is None else pick(self.targets))
+
+
+def steps_of(x: Any) -> int:
+    """How many steps a sequence of `Records.inputs` has."""
+    return len(x[0]) if isinstance(x, tuple) else len(x)
 
 
 def divide(records: Records, valid: float, test: float, seed: int) -> dict[str, Records]:
@@ -83,7 +95,7 @@ def divide(records: Records, valid: float, test: float, seed: int) -> dict[str, 
     shares = {name: share for name, share in (("valid", valid), ("test", test)) if share}
     ends = np.cumsum([0.0, 1 - valid - test, *shares.values()])
     pieces = {name: records.stretch(*ends[i : i + 2]) for i, name in enumerate(("train", *shares))}
-    long = all(len(x) > 1 for piece in pieces.values() for x in piece.inputs)
+    long = all(steps_of(x) > 1 for piece in pieces.values() for x in piece.inputs)
     few = len(records) <= len(shares)
     if (records.task == "forecast" and long) or (records.task == "lm" and few):
         return pieces

@@ -20,13 +20,16 @@ class Sequences:
     """One part (train, valid or test) of a data set. Made by `from_arrays`, which checks what it is given.
 
     Attributes:
-        x: every step of every sequence, one after another: symbols int64 [N], or features float [N, n].
+        x: every step of every sequence, one after another: symbols int64 [N], several symbols a step int64 [N, columns], or
+            features float [N, n].
         offsets: int64 [S + 1]; sequence i is x[offsets[i]:offsets[i + 1]].
         y: None, or the targets. Labels are int64, -100 is ignored: [N] for a label per step, [S] for one per sequence.
             Values are float, NaN is ignored: [N, m] per step, [S, m] per sequence.
         per_step: whether y has a row for each step rather than for each sequence.
         names: None, or what to call each sequence in a message, such as its file.
         texts: None, or the text that each sequence was made from.
+        words: None, or the symbols of each sequence as they were read, those too that the vocabulary has not; of several
+            columns, the first.
     """
 
     x: np.ndarray
@@ -35,6 +38,7 @@ class Sequences:
     per_step: bool = True
     names: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
+    words: tuple[Sequence[str], ...] | None = None
 
     @classmethod
     def from_arrays(
@@ -105,7 +109,7 @@ class Sequences:
     @property
     def symbolic(self) -> bool:
         """Whether the inputs are symbols rather than features."""
-        return self.x.ndim == 1
+        return self.x.dtype.kind == "i"
 
     @property
     def inputs(self) -> list[np.ndarray]:
@@ -126,21 +130,23 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         y = None if self.y is None else self.y[steps if self.per_step else rows]
-        return Sequences(self.x[steps], offsets, y, self.per_step, _pick(self.names, rows), _pick(self.texts, rows))
+        strings = (_pick(values, rows) for values in (self.names, self.texts, self.words))
+        return Sequences(self.x[steps], offsets, y, self.per_step, *strings)
 
     def locate(self, step: int) -> tuple[int, int]:
         """(sequence, step within it) of a row of the flat arrays."""
         row = int(np.searchsorted(self.offsets, step, side="right")) - 1
         return row, step - int(self.offsets[row])
 
-    def check_range(self, n: int | None, k: int | None, part: str) -> None:
-        """Check that symbols are below `n`, that features are `n` and that labels are below `k` (None: not checked).
+    def check_range(self, n: int | Sequence[int] | None, k: int | None, part: str) -> None:
+        """Check that symbols are below `n` (one for each column, where there are several), that features are `n` and that
+        labels are below `k` (None: not checked).
 
         Raises:
             ValueError: names `part`, the sequence and the step.
         """
         if n is not None and self.symbolic:
-            self._require(self.x < n, "x", f"a symbol from 0 to {n - 1}", part)
+            self._require(self.x < np.asarray(n), "x", f"a symbol from 0 to {np.asarray(n) - 1}", part)
         elif n is not None and self.x.shape[1] != n:
             raise ValueError(f"{part}.x: expected {n} features, found {self.x.shape[1]}")
         if k is not None and self.y is not None and self.y.ndim == 1:
@@ -177,7 +183,7 @@ class Sequences:
         return f" ({self.names[row]})" if self.names is not None else ""
 
 
-def _pick(strings: tuple[str, ...] | None, rows: np.ndarray) -> tuple[str, ...] | None:
+def _pick(strings: tuple[Any, ...] | None, rows: np.ndarray) -> tuple[Any, ...] | None:
     return None if strings is None else tuple(strings[row] for row in rows)
 
 

@@ -144,8 +144,7 @@ def _go_on(model: Any, encoding: Encoding, z: Tensor, state: Tensor, steps: int)
     """Forecasts [B, steps, k], scaled: z [B, k] and after it what the model makes of its own forecasts."""
     ahead = [z]
     for _ in range(steps - 1):
-        values = _unscaled(encoding, ahead[-1])
-        x = values if encoding.input_scale is None else encoding.input_scale.apply(values)
+        x = encoding.encode_features(_unscaled(encoding, ahead[-1]))
         z, state = model(torch.from_numpy(x).to(z.dtype).unsqueeze(1), s0=state, return_state=True)
         ahead.append(z[:, 0])
     return torch.stack(ahead, dim=1)

@@ -85,7 +85,7 @@ class Run:
         Args:
             x: a model of symbols takes a list of sequences of symbols, or a string, which is one sequence: of its characters,
                 or of its words where the model reads words. A symbol that the model does not know becomes the unknown one. A
-                model of features takes a list of arrays [T_i, n].
+                model of features takes a list of arrays [T_i, features], NaN where a value is missing.
 
         Raises: TypeError, ValueError: not such sequences.
         """
@@ -96,14 +96,12 @@ class Run:
             return Sequences.from_arrays([vocabulary.encode(row) for row in rows], texts=texts)
         if isinstance(x, str):
             raise TypeError(f"x: expected arrays of {self.encoding.n} features, found a string")
-        scale = self.encoding.input_scale
         arrays = [np.asarray(array, np.float64).reshape(len(array), -1) for array in x]
-        arrays = [
-            array if scale is None or array.shape[1] != self.encoding.n else scale.apply(array) for array in arrays
-        ]
-        sequences = Sequences.from_arrays(arrays)
-        sequences.check_range(self.encoding.n, None, "x")
-        return sequences
+        expected = len(self.encoding.features or ())
+        for i, array in enumerate(arrays):
+            if array.shape[1] != expected:
+                raise ValueError(f"x[{i}]: expected {expected} features, found {array.shape[1]}")
+        return Sequences.from_arrays([self.encoding.encode_features(array) for array in arrays])
 
     def logits(self, x: str | Sequence[Any] | Sequences) -> list[Tensor]:
         """What the model computes for each sequence: [T_i, k], or [k] where the label is that of the whole sequence.
