@@ -29,8 +29,7 @@ def _reference():
 
 def write(path: Path, model: torch.nn.Module, encoding: Encoding = ENCODING, config=CONFIG, **options) -> None:
     history = History([{"epoch": 1, "train_loss": 0.5, "seconds": 0.1}])
-    files = {"picture.png": b"PNG"}
-    run.save(path, model, encoding, config=config, history=history, metrics={"accuracy": 0.5}, files=files, **options)
+    run.save(path, model, encoding, config=config, history=history, metrics={"accuracy": 0.5}, **options)
 
 
 @pytest.fixture
@@ -55,7 +54,6 @@ def test_what_is_saved_comes_back(tmp_path, nonlinearity, initial_state, dtype):
         assert torch.equal(value, found_value)
     assert not found.model.training
     assert (found.encoding, found.config, found.metrics) == (ENCODING, CONFIG, {"accuracy": 0.5})
-    assert (tmp_path / "run/picture.png").read_bytes() == b"PNG"
     x = torch.randint(4, (2, 5))
     assert torch.equal(found.model(x), net(x))
     found.model.loss(x, x % 2).backward()

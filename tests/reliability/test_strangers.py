@@ -57,7 +57,7 @@ def originals() -> None:
         net = tt.ElmanNetwork(3, 2, 2)
         history = History([{"epoch": 1, "train_loss": 1.0, "seconds": 0.1}])
         encoding = Encoding("tag", ("a", "b"), Vocabulary(("<unknown>", "x", "y"), "<unknown>"))
-        run.save(folder / "run", net, encoding, config={"source": "s"}, history=history, metrics={"a": 1}, files={})
+        run.save(folder / "run", net, encoding, config={"source": "s"}, history=history, metrics={"a": 1})
         SMALL_RUN.update(contents(folder / "run"))
         tt.fit(net, DATA, epochs=1, batch_size=1, truncate=2, checkpoint=Checkpoints(folder / "c", 1))
         last = sorted((folder / "c").iterdir())[-1]

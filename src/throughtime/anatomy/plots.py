@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from throughtime.showing import short
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -28,6 +30,8 @@ DECADES = 6
 """How far below the largest value a logarithmic colour scale goes at most; less where 99 % of the values lie above."""
 LABELLED = 60
 """The longest sequence whose symbols are written at the axes."""
+LONGEST_SYMBOL = 12
+"""Characters of a symbol that is written in a picture."""
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -126,8 +130,8 @@ def _colour_bar(figure: Figure, image: Any, axes: Axes, label: str, largest: flo
 
 
 def _shown(symbol: str) -> str:
-    """A symbol as it is written at an axis: white space by its sign, dollars escaped from matplotlib's mathematics."""
-    return {"\n": "⏎", " ": "␣", "\t": "⇥"}.get(symbol, symbol).replace("$", r"\$")
+    """A symbol as it is written at an axis: white space by its sign, dollars escaped from matplotlib's mathematics, cut."""
+    return {"\n": "⏎", " ": "␣", "\t": "⇥"}.get(symbol, short(symbol, LONGEST_SYMBOL)).replace("$", r"\$")
 
 
 def lag_curve(a: Anatomy, parameter: str = "W", cosine: float = 0.99) -> Figure:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 VERBS = ("train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
 """Each is a function of its own name in `throughtime.cli.<verb>`."""
@@ -19,12 +20,14 @@ VERBS = ("train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name; `sys.argv` where None) and return its exit status."""
-    from throughtime.cli.errors import CommandError, one_line, say
+    from throughtime.cli.errors import CommandError, one_line
+    from throughtime.cli.terminal import Visible, say
 
     try:
         from throughtime.cli.parser import run
 
-        run(sys.argv[1:] if argv is None else list(argv))
+        with redirect_stdout(Visible(sys.stdout)):
+            run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
     except CommandError as error:
         say(f"error: {error}")

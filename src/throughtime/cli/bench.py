@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from throughtime.cli.errors import CommandError, say
+from throughtime.cli.errors import CommandError
+from throughtime.cli.terminal import say
 
 if TYPE_CHECKING:
     from throughtime.benchmark import Result

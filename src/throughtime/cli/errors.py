@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,8 +34,3 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name is not None and str(error).startswith("No module named"):
         return f"expected the package {error.name}, which is not installed: pip install 'throughtime[cli]'"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def say(message: str) -> None:
-    """A line for the person at the terminal, on standard error."""
-    print(message, file=sys.stderr, flush=True)

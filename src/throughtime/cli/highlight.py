@@ -8,6 +8,9 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
+from throughtime.cli.terminal import colourable
+from throughtime.showing import short, visible
+
 STYLES = ("green", "yellow", "default", "bold magenta", "cyan", "bright_blue", "dim", "red", "bold blue", "bold green")
 """Of the labels, in their order; those of python-source as editors have them."""
 
@@ -22,7 +25,7 @@ def show(text: str, labels: Sequence[str], names: Sequence[str], truth: Sequence
         names: the labels there are, in their order.
         truth: where given, characters whose label is another one are underlined.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(file=colourable(), highlight=False, soft_wrap=True)
     colours = console.color_system is not None and not console.no_color
     letters = _letters(names)
     if colours:
@@ -33,18 +36,19 @@ def show(text: str, labels: Sequence[str], names: Sequence[str], truth: Sequence
         coloured = Text()
         for (label, is_wrong), run in groupby(zip(labels, wrong, text, strict=True), key=lambda step: step[:2]):
             piece = "".join(character for *_, character in run)
-            coloured.append(piece, f"{styles[label]} underline" if is_wrong else styles[label])
+            coloured.append(visible(piece), f"{styles[label]} underline" if is_wrong else styles[label])
         console.print(coloured)
-        legend = Text("  ").join(Text(name, styles[name]) for name in names)
+        legend = Text("  ").join(Text(short(name), styles[name]) for name in names)
         console.print(legend + Text("  underlined: wrong", "underline") if truth is not None else legend)
         return
     begin = 0
     for line in text.splitlines(keepends=True):
         shown = line.rstrip("\r\n")
         print(shown)
-        print("".join(letters[label] for label in labels[begin : begin + len(shown)]).rstrip())
+        beneath = zip(labels[begin : begin + len(shown)], shown, strict=True)
+        print("".join(letters[label] * len(visible(character)) for label, character in beneath).rstrip())
         begin += len(line)
-    print("  ".join(f"{letters[name]} {name}" for name in names if letters[name] != " "))
+    print("  ".join(f"{letters[name]} {short(name)}" for name in names if letters[name] != " "))
 
 
 def _letters(names: Sequence[str]) -> dict[str, str]:

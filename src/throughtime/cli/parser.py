@@ -15,8 +15,9 @@ from cyclopts.config import Dict
 
 import throughtime
 from throughtime.cli import VERBS
-from throughtime.cli.errors import Refused, one_line, say
+from throughtime.cli.errors import Refused, one_line
 from throughtime.cli.inputs import read_text
+from throughtime.cli.terminal import say
 
 ENVIRONMENT = "environment"
 """The table of a run's config.toml that tells what it was made with; it is no option."""

@@ -1,10 +1,13 @@
-"""Pictures of a training."""
+"""Pictures of a training. Text out of data is taken literally: matplotlib reads mathematics between two dollars."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from throughtime.showing import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,10 +15,12 @@ if TYPE_CHECKING:
     from throughtime.learning import History
 
 TRAIN, VALID, BASELINE = "#1f77b4", "#d95f02", "#666666"
+LONGEST_LABEL = 20
+"""Characters of a class's name beside a confusion matrix."""
 
 
-def learning_curve(history: History, title: str, baselines: Mapping[str, float]) -> bytes:
-    """Loss, and accuracy where there is one, by epoch: a PNG picture.
+def learning_curve(history: History, title: str, baselines: Mapping[str, float]) -> Figure:
+    """Loss, and accuracy where there is one, by epoch.
 
     Args:
         baselines: accuracies to draw as dashed lines, by name.
@@ -27,7 +32,7 @@ def learning_curve(history: History, title: str, baselines: Mapping[str, float])
     accurate = "valid_accuracy" in history.rows[0]
     figure = Figure(figsize=(9.6, 4.2) if accurate else (5.4, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots(1, 2 if accurate else 1, squeeze=False)[0]
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     loss = axes[0]
     loss.plot(epochs, history["train_loss"], "o-", color=TRAIN, label="training")
     if "valid_loss" in history.rows[0]:
@@ -60,25 +65,25 @@ def learning_curve(history: History, title: str, baselines: Mapping[str, float])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
-    return as_png(figure)
+    return figure
 
 
-def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> bytes:
-    """How often each class (row) was predicted as each (column), as shares of the row: a PNG picture."""
+def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Figure:
+    """How often each class (row) was predicted as each (column), as shares of the row."""
     from matplotlib.figure import Figure
 
-    k = len(names)
+    k, shown = len(names), [short(name, LONGEST_LABEL) for name in names]
     totals = [sum(row) for row in counts]
     shares = [[count / max(total, 1) for count in row] for row, total in zip(counts, totals, strict=True)]
     size = min(2.4 + 0.42 * k, 16)
     figure = Figure(figsize=(size + 0.6, size), dpi=150, layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(k), names, rotation=90 if k > 5 else 0)
-    axis.set_yticks(range(k), names)
+    axis.set_xticks(range(k), shown, rotation=90 if k > 5 else 0, parse_math=False)
+    axis.set_yticks(range(k), shown, parse_math=False)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title(title)
+    axis.set_title(title, parse_math=False)
     if k <= 25:
         for i, row in enumerate(shares):
             for j, share in enumerate(row):
@@ -88,10 +93,13 @@ def confusion_matrix(counts: Sequence[Sequence[int]], names: Sequence[str], titl
                         j, i, text, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=7
                     )
     figure.colorbar(image, shrink=0.8, label="share of the true class" + (" (numbers: %)" if k <= 25 else ""))
-    return as_png(figure)
+    return figure
 
 
-def as_png(figure: Figure) -> bytes:
+def as_png(draw: Callable[[], Figure]) -> bytes:
+    """What `draw` draws, as a PNG picture."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # such characters are drawn as boxes
+        draw().savefig(picture, format="png")
     return picture.getvalue()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from throughtime.showing import short
+
 LABELS = {
     "accuracy": "accuracy",
     "loss": "loss (nats per target)",
@@ -18,7 +20,7 @@ MOST_CLASSES = 50
 
 def headline(part: str, source: str, measured: Mapping[str, Any]) -> str:
     """What was measured."""
-    return f"{part} part of {source}: {measured['sequences']:,} sequences, {measured['targets']:,} targets"
+    return f"{part} part of {short(source)}: {measured['sequences']:,} sequences, {measured['targets']:,} targets"
 
 
 def results(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
@@ -60,7 +62,8 @@ def _forecasts(measured: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells in columns, the first aligned to the left, the others to the right."""
+    """Rows of cells in columns, the first aligned to the left, the others to the right; a long name is cut."""
+    rows = [[short(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

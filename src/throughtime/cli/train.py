@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughtime.cli.errors import CommandError, Refused, one_line, refusing, say
+from throughtime.cli.errors import CommandError, Refused, one_line, refusing
 from throughtime.cli.options import DEFAULTS, TrainOptions
 from throughtime.cli.parser import ENVIRONMENT
+from throughtime.cli.terminal import say
+from throughtime.showing import short
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from throughtime.anatomy.watch import Watch
     from throughtime.data import Dataset
     from throughtime.learning import History
@@ -72,10 +76,10 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             config=options.resolved() | {ENVIRONMENT: environment() | {"sha256": checksums}},
             history=history,
             metrics=results,
-            files=_pictures(options, dataset, history, results, watch),
             overwrite=options.overwrite or options.resume,
         )
         unfinished.clear(out)
+        _draw(out, options, dataset, history, results, watch)
         last = list(dataset.parts)[-1]
         print(report.headline(last, dataset.name, results[last]))
         print(report.results(results[last], results["baselines"]))
@@ -254,23 +258,30 @@ def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: Histo
     return found | {name: metrics.measure_labels(model, part, encoding, truncate) for name, part in scored.items()}
 
 
-def _pictures(
-    options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any], watch: Watch | None
-) -> dict[str, bytes]:
-    """The learning curve, and the confusion matrix and what was watched where there are such, by file name."""
-    from throughtime.cli import pictures
+def _draw(
+    out: Path, options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any], watch: Watch | None
+) -> None:
+    """Add the learning curve, and the confusion matrix and what was watched where there are such, to the run folder.
 
-    found = {
-        "learning-curve.png": pictures.learning_curve(
-            history, f"{dataset.name}, d = {options.states}", results["baselines"]
+    The run is whole without them: a picture that fails costs a warning.
+    """
+    from throughtime.cli import pictures
+    from throughtime.data import write_atomically
+
+    last, called = list(dataset.parts)[-1], short(dataset.name)
+    drawn: dict[str, Callable[[], Figure]] = {
+        "learning-curve.png": lambda: pictures.learning_curve(
+            history, f"{called}, d = {options.states}", results["baselines"]
         )
     }
-    last = list(dataset.parts)[-1]
     if "confusion" in results[last]:
-        title = f"{last} part of {dataset.name}"
-        found["confusion-matrix.png"] = pictures.confusion_matrix(
-            results[last]["confusion"], dataset.encoding.labels, title
+        drawn["confusion-matrix.png"] = lambda: pictures.confusion_matrix(
+            results[last]["confusion"], dataset.encoding.labels, f"{last} part of {called}"
         )
     if watch is not None and watch.looks:
-        found["memory.png"] = pictures.as_png(watch.picture())
-    return found
+        drawn["memory.png"] = watch.picture
+    for name, draw in drawn.items():
+        try:
+            write_atomically(out / name, pictures.as_png(draw))
+        except Exception as error:  # whatever a font or a name makes of it
+            say(f"warning: {out / name}: expected a picture, found {type(error).__name__}: {one_line(error)}")

@@ -6,7 +6,8 @@
     vocabulary.json      the names of inputs and outputs, and their scaling
     metrics.csv          one row per epoch
     metrics.json         the final results
-    …                    pictures
+
+The command line adds pictures to them.
 
 A folder comes into being whole, under a temporary name that is then changed. What is read back is not trusted: every key, size
 and shape is checked before it is used, and nothing in the folder can run code.
@@ -166,7 +167,6 @@ def save(
     config: Mapping[str, Any],
     history: History,
     metrics: Mapping[str, Any],
-    files: Mapping[str, bytes],
     overwrite: bool = False,
 ) -> None:
     """Write a run folder, whole or not at all.
@@ -175,7 +175,6 @@ def save(
         model: one of `MODELS`.
         config: options, in values that TOML knows.
         metrics: results, in values that JSON knows.
-        files: further files by name, such as pictures.
         overwrite: whether a run that is there is replaced.
 
     Raises:
@@ -195,7 +194,6 @@ def save(
         "model.safetensors": to_safetensors(weights, metadata={"format": "pt"}),
         "vocabulary.json": _json(encoding.to_json()),
         "metrics.json": _json(metrics),
-        **files,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
