@@ -20,7 +20,7 @@ from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upst
 from throughtime.programs.program import Block, Instruction, Product, Term, Vector, Window
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "copy": lambda v: v,
+    "copy": torch.clone,
     "add": lambda u, v: u + v,
     "sub": lambda u, v: u - v,
     "mul": lambda u, v: u * v,
@@ -137,7 +137,7 @@ class Values:
         for start, part in sorted(parts.items()):
             first, last = max(window.start, start), min(window.stop, start + part.shape[-1])
             if first < last:
-                found.append(part[..., first - start : last - start])
+                found.append(part.narrow(-1, first - start, last - first))
         return found[0] if len(found) == 1 else torch.cat(found, -1)
 
     def gather(self, steps: Sequence[Values], windows: Iterable[Window]) -> None:
@@ -191,9 +191,9 @@ def _weight_gradients(
 
 def _contract(delta: Tensor, vector: Tensor, real: Tensor | None, columns: int) -> Tensor:
     """Σ delta ⊗ vector over steps and rows; symbols count as one-hot vectors."""
-    flat = delta.flatten(0, 1)
+    flat = delta.reshape(-1, delta.shape[-1])
     if vector.is_floating_point():
-        return flat.mT @ masked(vector, real).flatten(0, 1)
+        return flat.transpose(0, 1) @ masked(vector, real).reshape(-1, vector.shape[-1])
     return flat.new_zeros(columns, flat.shape[1]).index_add(0, vector.flatten().long(), flat).T
 
 

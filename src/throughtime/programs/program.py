@@ -40,7 +40,7 @@ the product with a matrix. It is how programs are written by hand, compared, sto
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -184,17 +184,14 @@ class Program:
     to_state: tuple[Window | None, ...]
     contractions: tuple[Contraction, ...]
     sums: tuple[Sum, ...]
+    text: str = field(init=False)
 
     def __post_init__(self) -> None:
         from throughtime.programs.checks import check
-
-        check(self)
-
-    @cached_property
-    def text(self) -> str:
         from throughtime.programs.text import write
 
-        return write(self)
+        check(self)
+        object.__setattr__(self, "text", write(self))  # at once: torch.compile cannot follow a cached property
 
     def __str__(self) -> str:
         return self.text
