@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime.anatomy import anatomy
@@ -24,7 +27,7 @@ FLAGS = [
 SYMBOLS = list('f(x): "<b>&\n\t' + "abcdefghijklmnopqrst")
 
 
-def example(T=30, B=1):
+def paths(T=30, B=1):
     torch.manual_seed(0)
     net = tt.ElmanNetwork(8, 12, 3)
     return anatomy(net, torch.randint(8, (B, T)), torch.randint(3, (B, T)))
@@ -95,7 +98,7 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    a = example()
+    a = paths()
     path = tmp_path_factory.mktemp("page") / "report.html"
     a.to_html(path, symbols=SYMBOLS, targets=["yes", "no", "<maybe>"] * 10, title="A <test> & more")
     return a, path
@@ -220,7 +223,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(browser, written):
 
 
 def test_a_thousand_steps_fit_in_ten_megabytes(browser, tmp_path):
-    a = example(T=1000)
+    a = paths(T=1000)
     path = tmp_path / "long.html"
     a.to_html(path)
     assert path.stat().st_size < 10_000_000
@@ -250,8 +253,46 @@ def test_stacks_and_batches_have_a_page(browser, tmp_path):
         opened.done()
 
 
+OF_OBJECTS = ("constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "__defineGetter__")
+HTML = "<script>alert(1)</script> </script> <!-- ]]> &amp; {{data}} {{title}} ${1} ` \\ \" ' $".split()
+CHARACTERS = ["\n", " ", "\t", "", "\0", "\x1b[0m", "\u2028", "\N{GRINNING FACE}", "\ud800", "\udc00", "ß", "中"]
+PIECES = st.sampled_from([*OF_OBJECTS, *HTML, *CHARACTERS, "x" * 10_000])
+STRANGE = st.one_of(PIECES, st.lists(PIECES, max_size=3).map("".join), st.text(max_size=5))
+
+
+@settings(
+    max_examples=max(2, int(os.environ.get("THROUGHTIME_FUZZ", "0")) // 50),
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    symbols=st.lists(STRANGE, min_size=12, max_size=12),
+    targets=st.lists(STRANGE, min_size=12, max_size=12),
+    title=STRANGE,
+)
+@example(symbols=[*OF_OBJECTS] * 2, targets=["</script><b>"] * 12, title="{{data}}")
+@example(symbols=["x" * 10_000] * 12, targets=["y" * 10_000] * 12, title="x" * 10_000)
+def test_any_text_is_shown_and_none_is_obeyed(browser, tmp_path_factory, symbols, targets, title):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    write_page(paths(T=12), path, symbols=symbols, targets=targets, title=title)
+    opened = Opened(browser, path)
+    for t, k in ((12, 1), (5, 5)):
+        opened.click(t, k)
+        opened.hover(t, k)
+        assert f"t = {t} " in opened.page.locator("#tip").inner_text()
+        assert f"L{t} " in opened.page.locator("#chosen").inner_text()
+    opened.page.click("[data-zoom=in]")
+    assert opened.page.evaluate("data.symbols") == [json.loads(json.dumps(symbol)) for symbol in symbols]
+    assert opened.page.evaluate("document.querySelectorAll('script, #text b, #chosen i').length") == 2
+    shown = opened.page.locator("#text span")
+    assert shown.count() == 12
+    assert max(len(text) for text in shown.all_text_contents()) <= 41 * 2
+    opened.done()
+
+
 def test_bad_arguments(tmp_path):
-    a = example(T=5)
+    a = paths(T=5)
     with pytest.raises(ValueError, match="instance: expected 0 to 0, found 1"):
         write_page(a, tmp_path / "p.html", instance=1)
     with pytest.raises(ValueError, match="symbols: expected one for each of 5 steps, found 2"):

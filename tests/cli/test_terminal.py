@@ -141,4 +141,8 @@ def test_a_picture_that_fails_costs_a_warning(command, monkeypatch, error):
 
 
 def test_a_file_name_that_is_not_utf8_is_told(command):
-    assert "\\udcff.csv" in command("train", os.fsdecode(b"\xff.csv")).err
+    name = os.fsdecode(b"\xff.csv")
+    assert "\\udcff.csv" in command("train", name).err
+    Path(name).write_text("value\n1\n2\n")
+    told = f"error: source: expected a path whose name is UTF-8, found '{Path.cwd()}/\\udcff.csv'\n"
+    assert command("train", name).err == told

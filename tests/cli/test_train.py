@@ -15,7 +15,7 @@ from throughtime.learning import History
 
 FILES = {
     *("config.toml", "model.json", "model.safetensors", "vocabulary.json"),
-    *("metrics.csv", "metrics.json", "learning-curve.png", "confusion-matrix.png"),
+    *("metrics.csv", "metrics.json", "SHA256SUMS", "learning-curve.png", "confusion-matrix.png"),
 }
 
 

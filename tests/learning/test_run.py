@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import struct
@@ -209,9 +210,57 @@ SPOILT = {
 
 @pytest.mark.parametrize(("spoil", "expected"), SPOILT.values(), ids=SPOILT.keys())
 def test_a_spoilt_run_is_refused(folder, spoil, expected):
+    """Also where no checksum tells, as in the folders of earlier versions."""
+    (folder / "SHA256SUMS").unlink()
     run.load(folder)
     spoil(folder)
     with pytest.raises(ValueError, match=expected) as error:
         run.load(folder)
     assert str(error.value).startswith(str(folder))
     assert "\n" not in str(error.value)
+
+
+def test_the_checksums_are_those_that_other_tools_check(folder):
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == list(run.FILES)
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", run.FILES)
+def test_a_bit_that_flips_is_noticed(folder, name):
+    """In the first, a middle and the last byte of every file, at every place of the byte."""
+    whole = (folder / name).read_bytes()
+    for at in {0, len(whole) // 2, len(whole) - 1}:
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[at] ^= 1 << bit
+            (folder / name).write_bytes(flipped)
+            with pytest.raises(
+                ValueError, match=f"{name}: expected the file as it was written, found one that does not"
+            ):
+                run.load(folder)
+    (folder / name).write_bytes(whole)
+    run.load(folder)
+
+
+def test_checksums_that_are_damaged_are_noticed(folder):
+    whole = (folder / "SHA256SUMS").read_bytes()
+    for at in range(0, len(whole), 3):
+        (folder / "SHA256SUMS").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(
+            ValueError, match=r"SHA256SUMS: expected the checksum of|expected the file as it was written"
+        ):
+            run.load(folder)
+    (folder / "SHA256SUMS").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"SHA256SUMS: expected the checksum of config.toml, found none"):
+        run.load(folder)
+
+
+def test_symbols_that_are_no_characters_come_back(tmp_path):
+    """Halves of characters, which UTF-8 cannot write, and what JSON need not escape but a terminal heeds."""
+    symbols = ("<unknown>", "\ud800", "\x9b", "\u2028")
+    encoding = Encoding("tag", ("\udfff", "b"), vocabulary=Vocabulary(symbols, "<unknown>"))
+    write(tmp_path / "run", tt.ElmanNetwork(4, 3, 2), encoding)
+    assert run.load(tmp_path / "run").encoding == encoding

@@ -80,6 +80,16 @@ def test_the_report_says_where_it_began(tmp_path: Path, engine: str) -> None:
     assert json.loads((tmp_path / "nonfinite/model.json").read_text())["class"] == "ElmanNetwork"
 
 
+@pytest.mark.parametrize("name", ["batch.safetensors", "model.safetensors", "model.json", "report.json"])
+def test_a_bit_of_a_black_box_that_flips_is_noticed(name: str, tmp_path: Path) -> None:
+    file = black_box(tmp_path, overflowing(network()), data()) / name
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: expected the file as it was written, found one that does not"):
+        read_black_box(file.parent)
+
+
 def test_delta_may_overflow_where_no_state_does() -> None:
     """σ' = 1 and W = 1e200: δ grows backward beyond all bounds, while the states are zero."""
     net = tt.ElmanNetwork(3, 6, 4, "identity", dtype=torch.float64)
@@ -195,6 +205,7 @@ def test_the_steps_whose_delta_was_finite_are_taken_apart(tmp_path: Path) -> Non
 )
 def test_a_damaged_black_box_is_refused(file: str, content: str, told: str, tmp_path: Path) -> None:
     folder = black_box(tmp_path, overflowing(network()), data())
+    (folder / "SHA256SUMS").unlink()
     (folder / file).write_text(content)
     with pytest.raises(ValueError, match=told):
         read_black_box(folder)
@@ -211,6 +222,7 @@ def test_a_damaged_black_box_is_refused(file: str, content: str, told: str, tmp_
 )
 def test_a_report_that_cannot_be_is_refused(change: dict, told: str, tmp_path: Path) -> None:
     folder = black_box(tmp_path, overflowing(network()), data())
+    (folder / "SHA256SUMS").unlink()
     values = json.loads((folder / "report.json").read_text()) | change
     (folder / "report.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=told):

@@ -37,7 +37,12 @@ function show(v, digits = 3) {
 }
 const percent = (v) => `${v > 0 ? "+" : ""}${show(100 * v)} %`;
 const escape = (s) => s.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const visible = (s) => ({ "\n": "⏎", " ": "␣", "\t": "⇥" })[s] ?? s;
+const SIGNS = new Map([["\n", "⏎"], [" ", "␣"], ["\t", "⇥"]]); // an object would have a "constructor", too
+const cut = (s, length) => {
+  const characters = [...s.slice(0, 2 * length + 2)]; // a character may be two units
+  return characters.length > length ? `${characters.slice(0, length - 1).join("")}…` : s;
+};
+const visible = (s, length = 40) => SIGNS.get(s) ?? cut(s, length);
 const named = (k) => (data.symbols ? `<b>${escape(visible(data.symbols[k]))}</b>` : "");
 
 // --- colours -------------------------------------------------------------------------------------------------------
@@ -142,7 +147,7 @@ function ticks(context, cell) {
   const every = symbols ? 1 : Math.max(1, [1, 2, 5, 10].find((m) => m * power >= wanted) * power);
   for (let i = 0; i < T; i++) {
     if (!symbols && (i + 1) % every !== 0) continue;
-    const label = symbols ? visible(data.symbols[i]).slice(0, 4) : String(i + 1);
+    const label = symbols ? visible(data.symbols[i], 4) : String(i + 1);
     const across = (i + 0.5 - x) * cell, down = (i + 0.5 - y) * cell;
     context.textAlign = "center";
     context.textBaseline = "top";
@@ -303,7 +308,7 @@ async function start() {
   $("text").classList.toggle("numbers", !data.symbols);
   for (let k = 0; k < data.length; k++) {
     const span = document.createElement("span"), symbol = data.symbols ? data.symbols[k] : String(k + 1);
-    span.textContent = symbol === "\n" ? "⏎\n" : symbol === "\t" ? "⇥" : symbol === " " ? "\u00a0" : data.spaced ? `${symbol} ` : symbol;
+    span.textContent = symbol === "\n" ? "⏎\n" : symbol === "\t" ? "⇥" : symbol === " " ? "\u00a0" : data.spaced ? `${cut(symbol, 40)} ` : symbol;
     if (symbol === "\n") {
       span.classList.add("white");
       span.style.whiteSpace = "pre-wrap";

@@ -22,6 +22,7 @@ import torch
 
 from throughtime.anatomy.plots import SIGNED, SIZES
 from throughtime.data.files import write_atomically
+from throughtime.showing import visible
 
 if TYPE_CHECKING:
     from throughtime.anatomy.gradient import Anatomy
@@ -66,11 +67,11 @@ def write_page(
     content["targets"] = None if targets is None else list(targets[:length])
     content["spaced"] = symbols is not None and any(len(s) > 1 for s in symbols[:length])
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(visible(title)),
         "verdict": html.escape(a.verdict),
         "style": _part("page.css"),
         "script": "\n".join(map(_part, ("page.js", "page_loss.js", "page_curves.js"))),
-        "data": json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        "data": visible(json.dumps(content, ensure_ascii=False, allow_nan=False)).replace("<", "\\u003c"),
     }
     pieces = re.split(
         r"\{\{(\w+)\}\}", _part("page.html")

@@ -64,7 +64,7 @@ function drawNetwork(paths) {
     svg(root, "line", { x1: at(k), x2: at(k), y1: middle + 52, y2: middle + 15, stroke: "#999" });
     box(start + (at(k) - start) / 2, middle, "W", state.parameter === "W");
     box(at(k), middle + 36, "U", state.parameter === "U");
-    svg(root, "text", { x: at(k), y: middle + 68, "text-anchor": "middle", "font-size": 12, "font-family": "ui-monospace, DejaVu Sans Mono, monospace" }, data.symbols ? visible(data.symbols[k]).slice(0, 7) : `x${k + 1}`);
+    svg(root, "text", { x: at(k), y: middle + 68, "text-anchor": "middle", "font-size": 12, "font-family": "ui-monospace, DejaVu Sans Mono, monospace" }, data.symbols ? visible(data.symbols[k], 7) : `x${k + 1}`);
   }
   svg(root, "rect", { x: at(state.t) - 19, y: 3, width: 38, height: 22, rx: 5, fill: "#fff3d6", stroke: "#333" });
   const loss = svg(root, "text", { x: at(state.t), y: 18, "text-anchor": "middle", "font-size": 12 });
@@ -89,7 +89,7 @@ function drawDerivation(paths) {
   const more = data.direct ? "" : ` + (through the layers above)`;
   const steps = paths.map((q) => q.k + 1), total = paths.reduce((s, q) => s + q.norm, 0), shares = paths.reduce((s, q) => s + q.share, 0);
   $("chosen").innerHTML = `Loss L<sub>${t}</sub> = ${show(data.losses[state.t])} at step ${t} ${named(state.t)}` +
-    ` <small>${data.targets ? `target ${escape(data.targets[state.t])}; ` : ""}its paths to ${p}</small>`;
+    ` <small>${data.targets ? `target ${escape(visible(data.targets[state.t]))}; ` : ""}its paths to ${p}</small>`;
   const nearest = paths.slice(0, 6), largest = paths.slice(6).sort((a, b) => b.norm - a.norm).slice(0, 6).sort((a, b) => Math.abs(t - 1 - a.k) - Math.abs(t - 1 - b.k));
   const written = [...nearest, ...largest], rest = paths.filter((q) => !written.includes(q));
   const rows = written.map((q) => `<tr data-k="${q.k + 1}"><td>${q.k + 1}</td><td class="symbol">${named(q.k)}</td><td>${show(q.delta)}</td>` +

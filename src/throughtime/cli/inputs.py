@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     if split is None and options.source not in BUILTIN and options.valid is None and options.test is None:
         split = SPLIT
     places = {name: absolute(getattr(options, name)) for name in PLACES}
+    for name, place in places.items():
+        if place is not None and re.search("[\ud800-\udfff]", place):  # config.toml could not tell it
+            raise ValueError(f"{name}: expected a path whose name is UTF-8, found {place!r}")
     dataset = data.load(**places, split=split, seed=options.seed, task=options.task, **options.given())  # type: ignore[arg-type]
     return replace(options, **places, split=split, task=dataset.task), dataset
 

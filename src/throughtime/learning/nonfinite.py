@@ -3,6 +3,7 @@
 nonfinite/report.json          epoch, update, loss, gradient norm, the norms before, where it began
 nonfinite/batch.safetensors    x, y, lengths and s0 of the batch
 nonfinite/model.safetensors    the weights that it met; beside them, model.json as in a run folder
+nonfinite/SHA256SUMS           the checksums of these files
 
 `read_black_box` opens it again, and `anatomy.window.before_the_fault` takes the gradient apart that led to it.
 """
@@ -20,10 +21,12 @@ from torch import Tensor, nn
 from throughtime import ops
 from throughtime.data.batches import Batch
 from throughtime.data.files import write_atomically
+from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.loss import counted_labels, errors
 from throughtime.model import ElmanNetwork
 
+FILES = ("report.json", "batch.safetensors", "model.safetensors", "model.json")
 KEPT = 10
 """How many gradient norms before the bad one are told."""
 
@@ -124,6 +127,7 @@ def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch
     if type(model).__name__ in MODELS:
         write_atomically(folder / "model.json", json.dumps(describe(model), indent=2) + "\n")
     write_atomically(folder / "report.json", json.dumps(asdict(report), indent=2) + "\n")
+    write_checksums(folder, [name for name in FILES if (folder / name).is_file()])
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ def read_black_box(folder: Path) -> BlackBox:
     """
     from throughtime.learning.run import load_model
 
+    check_checksums(folder, [name for name in FILES if (folder / name).is_file()])
     path = folder / "batch.safetensors"
     batch = read_tensors(path)
     for name in ("x", "y", "lengths"):

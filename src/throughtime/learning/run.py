@@ -6,6 +6,7 @@
     vocabulary.json      the names of inputs and outputs, and their scaling
     metrics.csv          one row per epoch
     metrics.json         the final results
+    SHA256SUMS           the checksums of these files
 
 The command line adds pictures to them.
 
@@ -32,11 +33,13 @@ from torch import Tensor, nn
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
 from throughtime.data.sequences import Sequences
+from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.history import History
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
+from throughtime.showing import visible
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1
@@ -202,6 +205,7 @@ def save(
         for name, content in contents.items():
             write_atomically(temporary / name, content)
         history.to_csv(temporary / "metrics.csv")
+        write_checksums(temporary, FILES)
         _take_place(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -224,7 +228,7 @@ def _take_place(new: Path, path: Path) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return visible(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -239,6 +243,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     if missing:
         kind = "not a run" if len(missing) == len(FILES) else "an incomplete run"
         raise ValueError(f"{path}: expected a run folder, found {kind}: {', '.join(missing)} missing")
+    check_checksums(path, FILES)
     try:
         encoding = Encoding.from_json(_read_json(path / "vocabulary.json"))
     except (ValueError, TypeError, AttributeError) as error:
