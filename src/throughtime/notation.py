@@ -109,6 +109,13 @@ def check_lengths(lengths: Any, B: int, T: int) -> Tensor | None:
     return None if low == T else lengths
 
 
+def check_starts(starts: Any, shape: Sequence[int], batch_first: bool) -> None:
+    """Refuse marks of pieces that are not bool of `shape`, [B, T] with `batch_first`, else [T, B]."""
+    check_shape("starts", starts, ("B", "T") if batch_first else ("T", "B"), shape)
+    if starts.dtype != torch.bool:
+        raise TypeError(f"starts: expected torch.bool, found {starts.dtype}")
+
+
 def check_labels(y: Any, B: int, T: int) -> Tensor:
     """Return labels `y` as int64 [B, T] (their range is checked by `check_label_range`)."""
     check_shape("y", y, ("B", "T"), (B, T))

@@ -42,7 +42,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 OPERATIONS = {
     "copy": 1, "neg": 1, "abs": 1, "sign": 1, "reciprocal": 1, "sqrt": 1, "rsqrt": 1,
@@ -195,6 +195,11 @@ class Program:
 
     def __str__(self) -> str:
         return self.text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from throughtime.programs.text import parse
+
+        return parse, (self.text,)  # a copy is the same program
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and self.text == other.text

@@ -1,0 +1,7 @@
+"""Layers that take the place of torch.nn's: `RNN`, `LSTM` and `GRU`, and their cells of one step."""
+
+from throughtime.nn.gru import GRU, GRUCell
+from throughtime.nn.lstm import LSTM, LSTMCell
+from throughtime.nn.rnn import RNN, RNNCell
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
