@@ -32,9 +32,12 @@ from throughtime.notation import (
     is_symbols,
 )
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
+from throughtime.weights import settled, weights
 
 INITIAL_STATES = ("zero", "learned")
 INITIALIZATIONS = ("uniform", "orthogonal")
+
+PARAMETERS = ("U", "W", "b", "V", "c", "s0")
 
 TORCH_NAMES = {
     "U": "rnn.weight_ih_l0",
@@ -60,8 +63,9 @@ class ElmanNetwork(nn.Module):
             makes W orthogonal besides, so that gradients neither vanish nor explode at the start (Saxe et al., 2014).
         dtype: of the parameters; float32 where None.
 
-    The parameters are `U` [d, n], `W` [d, d], `b` [d], `V` [k, d], `c` [k]; `num_parameters` counts them. Sequences come as
-    x [B, T, n] in the parameters' dtype or as integer symbols [B, T], labels as y [B, T].
+    The parameters are `U` [d, n], `W` [d, d], `b` [d], `V` [k, d], `c` [k]; `num_parameters` counts them. Each may be computed
+    from others, as torch.nn.utils.parametrize, prune, weight_norm and spectral_norm do. Sequences come as x [B, T, n] in the
+    parameters' dtype or as integer symbols [B, T], labels as y [B, T].
 
     Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
     """
@@ -97,13 +101,13 @@ class ElmanNetwork(nn.Module):
     c: nn.Parameter
     s0: nn.Parameter | None
 
-    def reset_parameters(self) -> None:
-        """Draw all parameters anew from PyTorch's random generator."""
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters anew, from a random generator; None: PyTorch's global one."""
         bound = self.d**-0.5
         for name in SHAPES:
-            nn.init.uniform_(getattr(self, name), -bound, bound)
+            nn.init.uniform_(getattr(self, name), -bound, bound, generator)
         if self.initialization == "orthogonal":
-            nn.init.orthogonal_(self.W)
+            nn.init.orthogonal_(self.W, generator=generator)
         if self.s0 is not None:
             nn.init.zeros_(self.s0)
 
@@ -118,9 +122,10 @@ class ElmanNetwork(nn.Module):
             s0: initial states [B, d]; the network's own where None.
             return_state: also return the final states [B, d].
         """
-        x, lengths, s0 = self._checked(x, lengths, s0)
-        states, final = ops.recurrence(x, self.U, self.W, self.b, s0, lengths, self.nonlinearity)
-        z = F.linear(states.transpose(0, 1), self.V, self.c)
+        U, W, b, V, c, own_s0 = (getattr(self, name) for name in PARAMETERS)
+        x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
+        states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity)
+        z = F.linear(states.transpose(0, 1), V, c)
         return (z, final) if return_state else z
 
     def loss(
@@ -148,7 +153,8 @@ class ElmanNetwork(nn.Module):
 
     def initial_state(self, B: int) -> Tensor:
         """The state [B, d] that `B` sequences start from: zero, or the learned `s0`."""
-        return self.W.new_zeros(B, self.d) if self.s0 is None else self.s0.expand(B, self.d)
+        c, s0 = weights(self, ("c", "s0"))
+        return c.new_zeros(B, self.d) if s0 is None else s0.expand(B, self.d)
 
     def to_torch(self) -> TorchNetwork:
         """The same network as torch.nn.RNN and torch.nn.Linear, with its own copy of the weights.
@@ -162,12 +168,13 @@ class ElmanNetwork(nn.Module):
         Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
         """
         rnn = torch_rnn(self, self.n, self.d, nonlinearity=self.nonlinearity)
-        start = None if self.s0 is None else nn.Parameter(self.W.new_empty(1, 1, self.d))
-        weights = {TORCH_NAMES[name]: value for name, value in self.state_dict().items()}
-        weights["rnn.bias_hh_l0"] = torch.zeros_like(self.b)
-        if self.s0 is not None:
-            weights[TORCH_NAMES["s0"]] = self.s0.detach().view(1, 1, self.d)
-        return TorchNetwork(None, rnn, nn.Linear(self.d, self.k, **like(self)), start).take(weights, self.training)
+        values = {TORCH_NAMES[name]: value for name, value in settled(self).state_dict().items()}
+        values["rnn.bias_hh_l0"] = torch.zeros_like(values["rnn.bias_ih_l0"])
+        start = values.get(TORCH_NAMES["s0"])
+        if start is not None:
+            values[TORCH_NAMES["s0"]] = start.view(1, 1, self.d)
+            start = nn.Parameter(start.new_empty(1, 1, self.d))
+        return TorchNetwork(None, rnn, nn.Linear(self.d, self.k, **like(self)), start).take(values, self.training)
 
     @property
     def num_parameters(self) -> int:
@@ -178,15 +185,18 @@ class ElmanNetwork(nn.Module):
         """A table of the parameters: shape by formula and in numbers, and count, with their sum."""
         letters = SHAPES if self.s0 is None else {**SHAPES, "s0": ("d",)}
         formula = " + ".join("·".join(axes) for axes in letters.values())
-        table = parameter_table({name: (axes, getattr(self, name).shape) for name, axes in letters.items()})
-        return f"{table}\n{formula} = {self.num_parameters:,}"
+        shapes = {name: [getattr(self, letter) for letter in axes] for name, axes in letters.items()}
+        table = parameter_table({name: (axes, shapes[name]) for name, axes in letters.items()})
+        return f"{table}\n{formula} = {sum(map(math.prod, shapes.values())):,}"
 
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, nonlinearity={self.nonlinearity!r}"
 
-    def _checked(self, x: Tensor, lengths: Any, s0: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _checked(
+        self, x: Tensor, lengths: Any, s0: Tensor | None, own_s0: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The arguments of the operator: x with time first, lengths, initial states."""
-        B, T = check_inputs(x, self.n, self.W.dtype)
+        B, T = check_inputs(x, self.n, dtype)
         lengths = check_lengths(lengths, B, T)
         if not torch.compiler.is_compiling():
             if is_symbols(x):
@@ -195,17 +205,17 @@ class ElmanNetwork(nn.Module):
                 check_finite(x, lengths)
         if s0 is not None:
             check_shape("s0", s0, ("B", "d"), (B, self.d))
-        elif self.s0 is not None:
-            s0 = self.initial_state(B)
+        elif own_s0 is not None:
+            s0 = own_s0.expand(B, self.d)
         return x.transpose(0, 1), lengths, s0
 
     def _step_arguments(self, x: Tensor, y: Tensor, lengths: Any, s0: Tensor | None, reduction: str) -> tuple:
         check_choice("reduction", reduction, REDUCTIONS)
-        x_first, lengths, s0 = self._checked(x, lengths, s0)
+        U, W, b, V, c, own_s0 = weights(self, PARAMETERS)
+        x_first, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
         T, B = x_first.shape[:2]
         y = check_labels(y, B, T)
-        own = self._parameters  # looking each up as an attribute costs a microsecond
-        return x_first, y.T, own["U"], own["W"], own["b"], own["V"], own["c"], s0, lengths, self.nonlinearity, reduction
+        return x_first, y.T, U, W, b, V, c, s0, lengths, self.nonlinearity, reduction
 
 
 def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]]) -> str:
@@ -234,11 +244,12 @@ def bptt(
 
     Returns:
         The loss (scalar) and `Gradients` with .U, .W, .b, .V, .c, .s0 [B, d], and .x [B, T, n] (None for symbols). The gradient
-        of a learned initial state is the sum of .s0 over the instances.
+        of a learned initial state is the sum of .s0 over the instances. Where a weight is computed from others, the gradient is
+        that of the weight.
 
     Source: Werbos (1990), "Backpropagation through time: what it does and how to do it".
     """
-    arguments = net._step_arguments(x, y, lengths, s0, reduction)
+    arguments = settled(net)._step_arguments(x, y, lengths, s0, reduction)
     loss, _, grads = step.elman_gradients(*arguments, needs=(not is_symbols(x), True))
     assert grads is not None
     return loss, grads._replace(x=None if grads.x is None else grads.x.transpose(0, 1))

@@ -14,10 +14,12 @@ The losses and their reductions are those of `loss`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from throughtime import loss as losses
 from throughtime import ops, step
@@ -38,6 +40,7 @@ from throughtime.notation import (
     real_steps,
 )
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
+from throughtime.weights import dtype_of, settled
 
 TASKS = ("tag", "classify", "lm", "forecast", "regress")
 OF_ROWS = ("classify", "regress")
@@ -64,7 +67,7 @@ class SequenceModel(nn.Module):
         dtype: of the parameters; float32 where None.
 
     Its parts are `embedding` (`torch.nn.Embedding` or None), `rnn` (`tt.nn.RNN`) and `readout` (`torch.nn.Linear`, whose weight
-    is V and whose bias is c).
+    is V and whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
 
     Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
     """
@@ -95,6 +98,17 @@ class SequenceModel(nn.Module):
         self.embedding = None if embedding is None else nn.Embedding(n, m, dtype=dtype)
         self.rnn = RNN(m, d, layers, nonlinearity, True, True, dropout, bidirectional, dtype=dtype)
         self.readout = nn.Linear(d * self.directions, k, dtype=dtype)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters anew, as PyTorch initialises such parts, from a random generator; None: PyTorch's global one."""
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, generator=generator)
+        bound = 1 / math.sqrt(self.d)
+        for parameter in self.rnn.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator)
+        nn.init.kaiming_uniform_(self.readout.weight, math.sqrt(5), generator=generator)
+        bound = 1 / math.sqrt(self.readout.in_features)
+        nn.init.uniform_(self.readout.bias, -bound, bound, generator)
 
     @property
     def directions(self) -> int:
@@ -145,8 +159,8 @@ class SequenceModel(nn.Module):
         if self.task in OF_ROWS:  # a row has one loss, as if it were one step
             y = y.unsqueeze(1)
         if self.task in OF_VALUES:
-            if y.dtype != self.readout.weight.dtype:
-                raise TypeError(f"y: expected {self.readout.weight.dtype} like the parameters, found {y.dtype}")
+            if y.dtype != dtype_of(self.rnn):
+                raise TypeError(f"y: expected {dtype_of(self.rnn)} like the parameters, found {y.dtype}")
         else:
             y = check_labels(y, *y.shape)
         if self._is_elman():
@@ -162,21 +176,35 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, B: int) -> Tensor:
         """The states [layers · directions, B, d] that `B` sequences start from: zero."""
-        return self.readout.weight.new_zeros(self.layers * self.directions, B, self.d)
+        like = next(self.parameters())
+        return like.new_zeros(self.layers * self.directions, B, self.d, dtype=dtype_of(self.rnn))
 
     def to_torch(self) -> TorchNetwork:
         """The same model as torch.nn.Embedding, torch.nn.RNN and torch.nn.Linear, with its own copy of the weights, whose names
         are the same.
 
-        Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
+        Raises:
+            ValueError: a nonlinearity that torch.nn.RNN does not have.
+            TypeError: a part was exchanged for one of another kind; the message names it.
         """
-        sizes = self.rnn.input_size, self.d, self.layers
-        options = {"dropout": self.dropout, "bidirectional": self.bidirectional}
-        rnn = torch_rnn(self, *sizes, nonlinearity=self.nonlinearity, **options)
-        embedding = None if self.embedding is None else nn.Embedding(self.n, self.rnn.input_size, **like(self))
-        readout = nn.Linear(self.readout.in_features, self.k, **like(self))
-        plain = TorchNetwork(embedding, rnn, readout, by_row=self.task in OF_ROWS)
-        return plain.take(self.state_dict(), self.training)
+        model = settled(self)
+        embedding, rnn, readout = model.embedding, model.rnn, model.readout
+        for name, kind in (("embedding", nn.Embedding), ("rnn", RNN), ("readout", nn.Linear)):
+            part = getattr(model, name)
+            if part is not None and (type(part) is not kind or "forward" in vars(part)):
+                raise TypeError(f"{name}: expected a plain {kind.__name__}, found {type(part).__name__}")
+        if not rnn.batch_first:
+            raise TypeError("rnn: expected batch_first, found time first")
+        plain = TorchNetwork(
+            None if embedding is None else nn.Embedding(embedding.num_embeddings, embedding.embedding_dim, **like(self)),
+            torch_rnn(
+                self, rnn.input_size, rnn.hidden_size, rnn.num_layers, nonlinearity=rnn.nonlinearity, bias=rnn.bias,
+                dropout=rnn.dropout, bidirectional=rnn.bidirectional,
+            ),
+            nn.Linear(readout.in_features, readout.out_features, bias=readout.bias is not None, **like(self)),
+            by_row=self.task in OF_ROWS,
+        )  # fmt: skip
+        return plain.take(model.state_dict(), self.training)
 
     @property
     def num_parameters(self) -> int:
@@ -212,7 +240,7 @@ class SequenceModel(nn.Module):
             )
         if self.embedding is not None and isinstance(x, Tensor) and not is_symbols(x):
             raise TypeError(f"x: expected integer symbols for the embedding, found {x.dtype}")
-        B, T = check_inputs(x, self.n, self.readout.weight.dtype)
+        B, T = check_inputs(x, self.n, dtype_of(self.rnn))
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
             check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
@@ -236,12 +264,20 @@ class SequenceModel(nn.Module):
 
     def _is_elman(self) -> bool:
         """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""
+        rnn, readout = self.rnn, self.readout
         return (
             self.task in ("tag", "lm")
-            and self.layers == self.directions == 1
-            and type(self.rnn) is RNN
-            and type(self.readout) is nn.Linear
-            and not any(_hooked(module) for module in (self.rnn, self.readout))
+            and type(rnn) is RNN  # a parametrized one is of another type
+            and type(readout) is nn.Linear
+            and rnn.num_layers == 1
+            and rnn.batch_first
+            and rnn.bias
+            and not rnn.bidirectional
+            and readout._parameters.get("bias") is not None
+            and (RNN.forward, nn.Linear.forward) == _FORWARD
+            and not _watched(rnn)
+            and not _watched(readout)
+            and not _has_any_global_hook()
             and ops.unwatched()
             and not torch._C._is_any_autocast_enabled()
         )
@@ -254,13 +290,22 @@ class SequenceModel(nn.Module):
         V, c = self.readout.weight, self.readout.bias
         s0 = None if s0 is None else s0[0]
         value, final = step.elman_loss(
-            x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, self.nonlinearity, reduction, return_state
+            x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, self.rnn.nonlinearity, reduction, return_state
         )
         return value, None if final is None else final.unsqueeze(0)
 
 
-def _hooked(module: nn.Module) -> bool:
-    """Whether a hook wants to know what goes into or comes out of a module, or their gradients."""
+_FORWARD = RNN.forward, nn.Linear.forward
+"""What the fused way stands for, as long as nobody puts another in its place."""
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether a module computes something else than its class says, or a hook sees what goes into or comes out of it, or their
+    gradients, or computes its weights."""
     return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        "forward" in module.__dict__
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )

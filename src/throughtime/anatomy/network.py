@@ -33,6 +33,7 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.weights import settled
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def unroll(
 ) -> Unrolled:
     """Run a network on a batch and lay it open; the arguments are those of `anatomy`."""
     check_choice("reduction", reduction, REDUCTIONS)
+    net, readout = settled(net), None if readout is None else settled(readout)
     recurrent, embedding, V, c = _parts(net, readout)
     weights = _weights(recurrent)
     if not -len(weights) <= layer < len(weights):

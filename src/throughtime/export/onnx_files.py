@@ -26,6 +26,7 @@ from throughtime.data.files import write_atomically
 from throughtime.learning.run import Run
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
+from throughtime.weights import settled
 
 TOLERANCE = 1e-5
 """Greatest difference allowed between onnxruntime and throughtime, relative to the largest value where that exceeds 1."""
@@ -101,7 +102,7 @@ def to_onnx(
         has_embedding = getattr(model, "embedding", None) is not None
         symbols = has_embedding if encoding is None else encoding.vocabulary is not None
     _require_onnx()
-    model = copy.deepcopy(model).to("cpu").eval().requires_grad_(False)
+    model = copy.deepcopy(settled(model)).to("cpu").eval().requires_grad_(False)
     content = _onnx_bytes(model, symbols, encoding)
     difference = _checked(content, model, symbols)
     write_atomically(path, content)

@@ -13,8 +13,9 @@ from torch import Tensor
 from throughtime.data.batches import Batch, schedule
 from throughtime.data.sequences import IGNORED, Sequences
 from throughtime.learning.processes import Team
-from throughtime.learning.windows import Data, as_sequences, counted, parameter_dtype, walk
+from throughtime.learning.windows import Data, as_sequences, counted, walk
 from throughtime.loss import step_losses
+from throughtime.weights import dtype_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def evaluate(
         team: processes that share the work; each gets the result of the whole.
     """
     team = team or Team()
-    sequences = as_sequences(data, parameter_dtype(model), "data")
+    sequences = as_sequences(data, dtype_of(model), "data")
     labels = sequences.y is not None and sequences.y.dtype.kind == "i"
     total, right, count = 0.0, 0, 0
 

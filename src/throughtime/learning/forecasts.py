@@ -18,7 +18,7 @@ from torch import Tensor
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
-from throughtime.learning.windows import parameter_dtype
+from throughtime.weights import dtype_of
 
 MODEL, NAIVE, SEASONAL = "model", "naive", "seasonal naive"
 
@@ -36,7 +36,7 @@ def forecast(model: Any, encoding: Encoding, inputs: Sequence[np.ndarray], steps
     found = []
     with torch.no_grad():
         for x in inputs:
-            whole = torch.from_numpy(x).to(parameter_dtype(model)).unsqueeze(0)
+            whole = torch.from_numpy(x).to(dtype_of(model)).unsqueeze(0)
             z, state = model(whole, s0=model.initial_state(1), return_state=True)
             found.append(_unscaled(encoding, _go_on(model, encoding, z[:, -1], state, steps))[0])
     return found
@@ -128,7 +128,7 @@ def _rolled(model: Any, encoding: Encoding, x: np.ndarray, origins: np.ndarray, 
 
     The model walks the series once and is stopped at each origin; all forecasts then go on side by side.
     """
-    known = torch.from_numpy(x).to(parameter_dtype(model)).unsqueeze(0)
+    known = torch.from_numpy(x).to(dtype_of(model)).unsqueeze(0)
     state = model.initial_state(1)
     starts, states = [], []
     with torch.no_grad():

@@ -21,7 +21,8 @@ from throughtime.learning.nonfinite import KEPT, NonFiniteError, Report, examine
 from throughtime.learning.processes import Team
 from throughtime.learning.progress import Progress
 from throughtime.learning.standing import Standing, pack, unpack
-from throughtime.learning.windows import Carried, counted, parameter_dtype
+from throughtime.learning.windows import Carried, counted
+from throughtime.weights import dtype_of
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Learner:
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.dtype = parameter_dtype(self.model)
+        self.dtype = dtype_of(self.model)
 
     def begin(self) -> Standing:
         """The beginning, or where the last checkpoint left off. From then on there is a checkpoint to go on from."""

@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime import ops
 from throughtime.data.batches import Batch
 from throughtime.data.files import write_atomically
+from throughtime.engines import reference
 from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.loss import counted_labels, errors
 from throughtime.model import ElmanNetwork
+from throughtime.weights import settled
 
 FILES = ("report.json", "batch.safetensors", "model.safetensors", "model.json")
 KEPT = 10
@@ -120,6 +121,7 @@ def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch
 
     tensors = {"x": batch.x, "y": batch.y, "lengths": batch.lengths, "s0": s0}
     kept = {name: value.detach().clone().contiguous() for name, value in tensors.items() if value is not None}
+    model = settled(model)
     weights = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "batch.safetensors", save(kept))
@@ -196,17 +198,18 @@ def _read_report(path: Path, lengths: Tensor) -> Report:
 
 def _places(net: ElmanNetwork, batch: Batch, s0: Tensor | None) -> tuple[Place | None, Place | None]:
     """The first step at which a state is not finite, and the first that δ meets on its way back."""
+    net = settled(net)
     x, lengths = batch.x.transpose(0, 1), batch.lengths
     if s0 is None and net.s0 is not None:
         s0 = net.initial_state(len(lengths))
-    with torch.no_grad(), ops.engine("reference"):  # which keeps NaN and infinity as they are
-        states, _ = ops.recurrence(x, net.U, net.W, net.b, s0, lengths, net.nonlinearity)
+    with torch.no_grad():  # by the engine that keeps NaN and infinity as they are
+        states, _ = reference.forward(x, net.U, net.W, net.b, s0, lengths, net.nonlinearity, False)
         broken = _steps(states)
         if broken or batch.y is None or batch.y.dim() != 2:
             return (min(broken, key=lambda place: place.t) if broken else None), None
         y = counted_labels(batch.y.T, lengths)
         e = errors(states @ net.V.T + net.c, y) / len(lengths)
-        delta = ops.backward_sweep(e @ net.V, states, net.W, net.nonlinearity)
+        delta, _ = reference.backward(e @ net.V, None, states, net.W, None, net.nonlinearity, False)
         broken = _steps(delta)
         return None, (max(broken, key=lambda place: place.t) if broken else None)
 

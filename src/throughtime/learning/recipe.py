@@ -26,8 +26,9 @@ from throughtime.learning.learner import Learner
 from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
 from throughtime.learning.processes import Team
 from throughtime.learning.progress import progress_bar
-from throughtime.learning.windows import Data, as_sequences, checksum, parameter_dtype
+from throughtime.learning.windows import Data, as_sequences, checksum
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
+from throughtime.weights import dtype_of
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -177,7 +178,7 @@ def _checked(
             check_positive(name, value)
     if patience is not None and valid is None:
         raise ValueError("patience: expected validation sequences `valid` to watch, found None")
-    dtype = parameter_dtype(model)
+    dtype = dtype_of(model)
     sequences = as_sequences(train, dtype, "train")
     held_out = None if valid is None else as_sequences(valid, dtype, "valid")
     if optimizer != "gd":

@@ -40,6 +40,7 @@ from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
 from throughtime.showing import visible
+from throughtime.weights import settled
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1
@@ -175,7 +176,7 @@ def save(
     """Write a run folder, whole or not at all.
 
     Args:
-        model: one of `MODELS`.
+        model: one of `MODELS`. Weights that it computes from others are written as what they are now.
         config: options, in values that TOML knows.
         metrics: results, in values that JSON knows.
         overwrite: whether a run that is there is replaced.
@@ -189,6 +190,7 @@ def save(
     from safetensors.torch import save as to_safetensors
 
     check_free(path, overwrite)
+    model = settled(model)
     architecture = describe(model)
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     contents: dict[str, bytes | str] = {

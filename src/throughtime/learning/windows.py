@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.weights import dtype_of
 
 Data = Sequences | tuple[Any, ...]
-
-
-def parameter_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype of a model's floating-point parameters."""
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
 
 def as_sequences(data: Data, dtype: torch.dtype, name: str) -> Sequences:
@@ -78,7 +74,7 @@ def walk(
 
     With `carry`, `run(batch, s0=…, return_state=True)` is called, which returns (result, final states); these are carried.
     """
-    dtype = parameter_dtype(model)
+    dtype = dtype_of(model)
     windows = [window for window in windows if len(window.lanes)]
     lanes = 1 + max((int(window.lanes.max()) for window in windows), default=0)
     carried = Carried(model.initial_state(lanes)) if carry else None
