@@ -31,7 +31,7 @@ def anatomy(
     lengths: Any = None,
     reduction: str = "sequence",
     *,
-    s0: Tensor | None = None,
+    s0: Any = None,
     layer: int = -1,
     direction: int = 0,
     readout: nn.Linear | None = None,

@@ -113,7 +113,7 @@ def unroll(
     x: Tensor,
     y: Tensor,
     lengths: Any,
-    s0: Tensor | None,
+    s0: Any,
     reduction: str,
     layer: int,
     direction: int,

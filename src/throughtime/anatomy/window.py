@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime.anatomy.gradient import Anatomy, anatomy
+from throughtime.states import State, each
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences
@@ -107,7 +108,7 @@ def before_the_fault(box: BlackBox, *, instance: int | None = None, steps: int =
     x = box.x[row : row + 1]
     x = x.double() if x.is_floating_point() else x
     y = box.y[row : row + 1, first:end] if per_step else box.y[row : row + 1]
-    s0 = None if box.s0 is None else box.s0.double().narrow(-2, row, 1)
+    s0 = None if box.s0 is None else each(lambda part: part.double().narrow(-2, row, 1), box.s0)
     if first > 0:
         s0 = _state_before(model, x[:, :first], s0)
     found = anatomy(model, x[:, first:end], y.double() if y.is_floating_point() else y, s0=s0)
@@ -119,7 +120,7 @@ def _batch(x: np.ndarray, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor.long()
 
 
-def _state_before(model: Any, x: Tensor, s0: Tensor | None = None) -> Tensor | None:
+def _state_before(model: Any, x: Tensor, s0: State | None = None) -> State | None:
     """The state after the steps x before a stretch, which began in s0 (None: the model's own)."""
     if x.shape[1] == 0:
         return s0

@@ -22,6 +22,7 @@ from throughtime.learning.processes import Team
 from throughtime.learning.progress import Progress
 from throughtime.learning.standing import Standing, pack, unpack
 from throughtime.learning.windows import Carried, counted
+from throughtime.states import State, each, parts
 from throughtime.weights import dtype_of
 
 
@@ -30,7 +31,7 @@ class Learner:
     """What stays the same throughout a training.
 
     Attributes:
-        lanes: the states that all lanes begin with [..., lanes, d], where states are carried.
+        lanes: the states that all lanes begin with, where states are carried.
         limit: the greatest norm of the gradient.
         set_rate: sets the learning rate by the share of the epochs done.
         settings: what the training was asked to do, as checkpoints keep it.
@@ -41,7 +42,7 @@ class Learner:
     model: Any
     sequences: Sequences
     optimizer: torch.optim.Optimizer
-    lanes: Tensor | None
+    lanes: State | None
     reduction: str
     limit: float | None
     set_rate: Callable[[float], None]
@@ -127,13 +128,14 @@ class Learner:
         if batch is not None and final is not None:
             assert standing.carried is not None
             if standing.skipped:  # a state that is not finite begins anew
-                whole = final.isfinite().all(-1, keepdim=True)
-                final = final.where(whole, self.model.initial_state(len(batch.lanes)))
+                whole = torch.stack([part.isfinite().all(-1, keepdim=True) for part in parts(final)]).all(0)
+                start = self.model.initial_state(len(batch.lanes))
+                final = each(lambda part, new: part.where(whole, new), final, start)
             standing.carried.after(batch, final)
         standing.done += 1
         return save > 0, stop > 0
 
-    def _backward(self, window: Window, carried: Carried | None) -> tuple[Batch | None, float, int, Tensor | None]:
+    def _backward(self, window: Window, carried: Carried | None) -> tuple[Batch | None, float, int, State | None]:
         """The batch of a window, its mean loss, what that is the mean of, and its final states. Sets the gradients."""
         self.optimizer.zero_grad()
         if not len(window.lanes):
@@ -153,7 +155,8 @@ class Learner:
         window = windows[standing.done]
         batch, s0 = collate(self.sequences, window).to(self.dtype), None
         if standing.carried is not None:
-            s0 = Carried(self.team.gather_lanes(standing.carried.states)).before(self.model, batch).detach()
+            s0 = Carried(self.team.gather_lanes(standing.carried.states)).before(self.model, batch)
+            s0 = each(Tensor.detach, s0)
         weight = len(batch.lengths) if self.reduction == "sequence" else max(counted(batch.y), 1)  # type: ignore[arg-type]
         self.report = examine(
             self.model, batch, s0, epoch=standing.epoch, update=standing.done + 1, updates=len(windows),

@@ -25,6 +25,7 @@ from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.loss import counted_labels, errors
 from throughtime.model import ElmanNetwork
+from throughtime.states import State, named, take
 from throughtime.weights import settled
 
 FILES = ("report.json", "batch.safetensors", "model.safetensors", "model.json")
@@ -94,7 +95,7 @@ class NonFiniteError(ArithmeticError):
 def examine(
     model: nn.Module,
     batch: Batch,
-    s0: Tensor | None,
+    s0: State | None,
     *,
     epoch: int,
     update: int,
@@ -113,13 +114,13 @@ def examine(
     return Report(epoch, update, updates, loss, gradient_norm, norms, state, delta, bad)
 
 
-def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch, s0: Tensor | None) -> None:
+def write_black_box(folder: Path, report: Report, model: nn.Module, batch: Batch, s0: State | None) -> None:
     """Write the folder `nonfinite`. Raises: OSError: it cannot be written."""
     from safetensors.torch import save
 
     from throughtime.learning.run import MODELS, describe
 
-    tensors = {"x": batch.x, "y": batch.y, "lengths": batch.lengths, "s0": s0}
+    tensors = {"x": batch.x, "y": batch.y, "lengths": batch.lengths} | named("s0", s0)
     kept = {name: value.detach().clone().contiguous() for name, value in tensors.items() if value is not None}
     model = settled(model)
     weights = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
@@ -148,7 +149,7 @@ class BlackBox:
     x: Tensor
     y: Tensor
     lengths: Tensor
-    s0: Tensor | None
+    s0: State | None
 
 
 def is_black_box(folder: Path) -> bool:
@@ -173,9 +174,10 @@ def read_black_box(folder: Path) -> BlackBox:
     rows = {len(part) if part.dim() else 0 for part in (x, y, lengths)}
     if len(rows) > 1 or rows == {0} or x.dim() < 2 or lengths.dtype != torch.int64 or lengths.dim() != 1:
         raise ValueError(f"{path}: expected x, y and lengths of the same rows, found other shapes")
-    s0 = batch.get("s0")
-    if s0 is not None and (s0.dim() not in (2, 3) or s0.shape[-2] != len(x) or not s0.is_floating_point()):
-        raise ValueError(f"{path}: s0: expected states of {len(x)} rows, found shape {list(s0.shape)}")
+    s0 = take("s0", batch)
+    for name, part in named("s0", s0).items():
+        if part.dim() not in (2, 3) or part.shape[-2] != len(x) or not part.is_floating_point():
+            raise ValueError(f"{path}: {name}: expected states of {len(x)} rows, found shape {list(part.shape)}")
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"{path}: lengths: expected 1 to {x.shape[1]}, found others")
     report = _read_report(folder / "report.json", lengths)
@@ -196,7 +198,7 @@ def _read_report(path: Path, lengths: Tensor) -> Report:
     return report
 
 
-def _places(net: ElmanNetwork, batch: Batch, s0: Tensor | None) -> tuple[Place | None, Place | None]:
+def _places(net: ElmanNetwork, batch: Batch, s0: Any) -> tuple[Place | None, Place | None]:
     """The first step at which a state is not finite, and the first that δ meets on its way back."""
     net = settled(net)
     x, lengths = batch.x.transpose(0, 1), batch.lengths

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from throughtime.data.batches import Window
+from throughtime.states import State, each, parts
 
 
 def launched() -> Any | None:
@@ -109,12 +110,12 @@ class Team:
             p.grad = g.view_as(p).clone()
         return sums
 
-    def gather_lanes(self, states: Tensor) -> Tensor:
-        """The states of all lanes [..., lanes, d], each from the process that computes it."""
+    def gather_lanes(self, states: State) -> State:
+        """The states of all lanes, each from the process that computes it."""
         if self.size == 1:
             return states
-        own = torch.arange(states.shape[-2]) % self.size == self.rank
-        return self.sum(states.where(own.unsqueeze(-1), 0.0))
+        own = (torch.arange(parts(states)[0].shape[-2]) % self.size == self.rank).unsqueeze(-1)
+        return each(lambda part: self.sum(part.where(own, 0.0)), states)
 
 
 def leave() -> None:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from throughtime.learning.checkpoints import State
 from throughtime.learning.history import History, Row
 from throughtime.learning.windows import Carried
+from throughtime.states import State as States
+from throughtime.states import named, take
 
 
 @dataclass
@@ -82,13 +84,13 @@ def pack(
     standing: Standing,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    lanes: Tensor | None,
+    lanes: States | None,
     settings: dict[str, Any],
 ) -> State:
     """The tensors and numbers of a checkpoint. PyTorch's random state is among them.
 
     Args:
-        lanes: the carried states of all lanes, [..., lanes, d].
+        lanes: the carried states of all lanes.
         settings: what the training was asked to do, in values that JSON knows.
 
     Raises: TypeError: the optimiser keeps something that is neither a tensor nor a number.
@@ -96,8 +98,7 @@ def pack(
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (standing.best.weights or {}).items()}
     tensors["random"] = torch.get_rng_state()
-    if lanes is not None:
-        tensors["lanes"] = lanes
+    tensors |= named("lanes", lanes)
     values: dict[str, Any] = {name: getattr(standing, name) for name in NUMBERS}
     values |= {"best_loss": standing.best.loss, "best_since": standing.best.since, "history": standing.history.rows}
     values |= {"optimizer": {}, "settings": settings}
@@ -116,11 +117,11 @@ def pack(
 
 
 def unpack(
-    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, lanes: Tensor | None, settings: dict[str, Any]
+    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, lanes: States | None, settings: dict[str, Any]
 ) -> Standing:
     """Where the training stood; gives the model, the optimiser and PyTorch's random generator what they had then.
 
-    Args: lanes: of the shape and dtype that carried states have; None: no states are carried.
+    Args: lanes: of the parts, shapes and dtype that carried states have; None: no states are carried.
 
     Raises: ValueError: a checkpoint of another training (names what differs), or one that nothing here has written.
     """
@@ -138,8 +139,10 @@ def unpack(
         standing.best.weights = {
             name: _check_tensor(tensors, f"best.{name}", value.shape, value.dtype) for name, value in weights.items()
         }
-    if lanes is not None and "lanes" in tensors:
-        standing.carried = Carried(_check_tensor(tensors, "lanes", lanes.shape, lanes.dtype))
+    if (carried := take("lanes", tensors)) is not None and lanes is not None:
+        for name, part in named("lanes", lanes).items():
+            _check_tensor(tensors, name, part.shape, part.dtype)
+        standing.carried = Carried(carried)
     random = _check_tensor(tensors, "random", torch.get_rng_state().shape, torch.uint8)
     _restore_optimizer(optimizer, tensors, values.get("optimizer"))
     model.load_state_dict({name: tensors[f"model.{name}"] for name in weights})

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.states import State, each
 from throughtime.weights import dtype_of
 
 Data = Sequences | tuple[Any, ...]
@@ -50,21 +51,23 @@ def as_sequences(data: Data, dtype: torch.dtype, name: str) -> Sequences:
 
 
 class Carried:
-    """The state of each lane, between one of its windows and the next: `states` [lanes, d], or [layers, lanes, d]."""
+    """The state of each lane, between one of its windows and the next: `states` [lanes, d] or [layers, lanes, d], or a tuple
+    of such parts."""
 
-    def __init__(self, states: Tensor) -> None:
-        self.states = states.detach().clone()
+    def __init__(self, states: State) -> None:
+        self.states = each(lambda part: part.detach().clone(), states)
 
-    def before(self, model: Any, batch: Batch) -> Tensor:
+    def before(self, model: Any, batch: Batch) -> State:
         """The states that the pieces of `batch` start from: carried on, cut from the gradient; anew where a sequence begins."""
         start = model.initial_state(len(batch.lanes))
         if batch.fresh.all():
             return start
-        return start.where(batch.fresh.unsqueeze(-1), self.states.index_select(-2, batch.lanes))
+        fresh = batch.fresh.unsqueeze(-1)
+        return each(lambda new, old: new.where(fresh, old.index_select(-2, batch.lanes)), start, self.states)
 
-    def after(self, batch: Batch, final: Tensor) -> None:
+    def after(self, batch: Batch, final: State) -> None:
         """Take the states that the pieces ended with."""
-        self.states.index_copy_(-2, batch.lanes, final.detach())
+        each(lambda old, new: old.index_copy_(-2, batch.lanes, new.detach()), self.states, final)
 
 
 def walk(

@@ -84,7 +84,7 @@ class Layers(nn.RNNBase):
                 Later steps are padding, which is never read and whose states are zero.
             starts: bool, laid out as the input without its last axis: the first steps, in time, of pieces that know nothing of
                 what lies before them, such as episodes. Results and gradients are those of the pieces run apart, each from
-                zero. `hx` belongs to the piece that is walked first; forwards, to none where the very first step is marked, too.
+                zero. `hx` belongs to the piece that is walked first; forwards, to none where the very first step is marked.
                 Marks in the padding mean nothing. Not with a `PackedSequence`.
 
         Returns:
