@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test lint bench docs sanitize clean
+.PHONY: train test test-triton test-gpu bench-gpu lint bench docs sanitize clean
 .DEFAULT_GOAL := train
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.* native/*/*.*)
@@ -17,6 +17,17 @@ train: $(INSTALLED)  ## train a network on Python source code, evaluate it, show
 
 test: $(INSTALLED)  ## all tests, on every core
 	$(BIN)/python -m pytest -n auto
+
+test-triton: $(INSTALLED)  ## the generated GPU kernels: in Triton's interpreter, and compiled ahead for GPUs that are not here
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.8'
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto tests/triton/test_kernels.py
+	$(BIN)/python -m pytest -n auto tests/triton/test_compiled.py
+
+test-gpu:  ## the generated kernels on the GPU of this machine, with the python that has PyTorch for it: PYTHON=...
+	PYTHONPATH=src:tests $(PYTHON) -m pytest tests/triton/test_kernels.py
+
+bench-gpu:  ## their times beside cuDNN's and a loop's
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py
 
 lint: $(INSTALLED)  ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

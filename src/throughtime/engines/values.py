@@ -59,7 +59,7 @@ def begin_backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: U
     values.give(program.inputs, _without_padding(batch, real_steps(batch)))
     for window, series in zip((*program.outputs, *program.kept), (*walk.outputs, *walk.kept), strict=True):
         values.write(window, series)
-    values.give(program.state, _states_before(values, program, batch, fresh_steps(batch)))
+    values.give(program.state, states_before(values, program, batch))
     arriving = program.upstream[: len(program.outputs)]
     values.give(
         arriving,
@@ -255,14 +255,14 @@ def masked(series: Tensor, real: Tensor | None) -> Tensor:
     return series if real is None else series.where(real, 0.0)
 
 
-def _states_before(values: Values, program: Program, batch: Batch, fresh: Tensor | None) -> list[Tensor]:
-    """The state that each step started from, [T, B, width] by part; zeros for a part that the way back does not read."""
-    read = {w.vector for w in program.back_reads}
+def states_before(values: Values, program: Program, batch: Batch) -> list[Tensor]:
+    """The state that each step started from, [T, B, width] by part; zeros for a part whose states after are unknown."""
+    fresh = fresh_steps(batch)
     found = []
     for vector, after, first, own in zip(
         program.state, program.next, batch.initial, restart_parts(batch, program), strict=True
     ):
-        if vector.name not in read:
+        if after.vector not in values.parts:
             found.append(values.zeros(vector.width))
             continue
         series = values.read(after)
