@@ -224,6 +224,8 @@ def test_any_text_file_is_tagged_by_a_model_of_characters(command, refused, trai
     found = json.loads(command("predict", trained, "mine.py", "--json").out)
     assert (found["name"], found["text"], len(found["labels"])) == ("mine.py", "x = 1\n", 6)
     Path("mine.py").write_bytes(b"\xff")
-    assert refused("predict", trained, "mine.py") == "mine.py, byte 0: expected UTF-8, found 0xff"
+    assert refused("predict", trained, "mine.py").startswith(
+        "mine.py:1: byte 1: expected UTF-8 text, found the byte 0xff"
+    )
     Path("mine.py").write_text("")
-    assert "expected at least one step, found none" in refused("predict", trained, "mine.py")
+    assert "expected text, found an empty file" in refused("predict", trained, "mine.py")

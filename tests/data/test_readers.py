@@ -62,8 +62,8 @@ def test_conll(tmp_path):
     assert names(data) == [["B", "I"], ["O"]]
     assert data.train.names == ("line 3", "line 7")
     assert load(path, column="2", **WHOLE).encoding.labels == ("NN", "VB")
-    path.write_text("a word\tX\n")
-    assert words(load(path, **WHOLE)) == [["a word"]]
+    path.write_text("a word\tX\nb\tY\n")
+    assert words(load(path, **WHOLE)) == [["a word", "b"]]
 
 
 def test_ts(tmp_path):
@@ -211,7 +211,7 @@ def archive(**arrays):
     ("arrays", "task", "lengths"),
     [
         ({"x": np.ones((4, 3, 2)), "y": [0, 1, 1, 0]}, "classify", [3, 3, 3, 3]),
-        ({"x": np.ones((4, 3, 2)), "y": np.ones((4, 3), int), "lengths": [1, 2, 3, 3]}, "tag", [1, 2, 3, 3]),
+        ({"x": np.ones((4, 3, 2)), "y": np.arange(12).reshape(4, 3) % 2, "lengths": [1, 2, 3, 3]}, "tag", [1, 2, 3, 3]),
         ({"x": np.ones((4, 2)), "y": [0, 1, 0, 1], "lengths": [1, 3]}, "tag", [1, 3]),
         ({"x": np.ones((4, 2)), "y": ["a", "b"], "lengths": [1, 3]}, "classify", [1, 3]),
         ({"x": np.arange(6).reshape(2, 3), "y": [1, 0]}, "classify", [3, 3]),
@@ -311,13 +311,13 @@ def test_forecasts_are_split_in_time():
 
 
 def test_scaling_and_vocabulary_come_from_the_training_part_alone():
-    data = load({"train": ([[0.0], [2.0]], [0, 1]), "test": ([[100.0]], [0])})
+    data = load({"train": ([[0.0, 2.0], [2.0, 0.0]], [0, 1]), "test": ([[100.0]], [0])})
     assert data.encoding.input_scale.mean == (1.0,)
     assert data.test.x.tolist() == [[99.0]]
-    data = load({"train": (["aab"], [0]), "test": (["abc"], [2])})
+    data = load({"train": (["aab", "cd"], [0, 1]), "test": (["abc"], [2])})
     assert data.encoding.vocabulary.symbols == ("<unknown>", "a")
     assert data.test.x.tolist() == [1, 0, 0]
-    assert data.encoding.labels == ("0", "2")
+    assert data.encoding.labels == ("0", "1", "2")
 
 
 def test_an_encoding_reads_new_data_as_it_read_the_old(tmp_path):

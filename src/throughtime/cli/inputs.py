@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 USUAL = "python-source"
 PLACES = ("source", "valid", "test")
 READING = tuple(field.name for field in fields(DataOptions) if field.name != "source")
+DIVIDING = ("split", "split_by", "group", "deduplicate", "shuffle", "seed")
+"""Options that tell what is held out."""
+CHOICES = ("column", "inputs", "units", "rows", "id", "time", "features", "target")
+"""Options that say what a reader otherwise finds."""
+STDIN = "-"
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
@@ -24,19 +31,38 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     Raises: ValueError: a source that cannot be read, or is malformed.
     """
     from throughtime import data
-    from throughtime.data.builtin import BUILTIN
     from throughtime.data.sources import SPLIT
 
     options = replace(options, source=options.source or USUAL)
-    split = options.split
-    if split is None and options.source not in BUILTIN and options.valid is None and options.test is None:
-        split = SPLIT
+    if options.resume and STDIN in (options.source, options.valid, options.test):
+        raise ValueError("--resume: expected a training on files, as standard input cannot be read again, found -")
     places = {name: absolute(getattr(options, name)) for name in PLACES}
     for name, place in places.items():
         if place is not None and re.search("[\ud800-\udfff]", place):  # config.toml could not tell it
             raise ValueError(f"{name}: expected a path whose name is UTF-8, found {place!r}")
-    dataset = data.load(**places, split=split, seed=options.seed, task=options.task, **options.given())  # type: ignore[arg-type]
-    return replace(options, **places, split=split, task=dataset.task), dataset
+    dividing = {name: getattr(options, name) for name in DIVIDING}
+    given = arguments(
+        _as_before(options.given(), str(options.source), options.task) if options.resume else options.given()
+    )
+    dataset = data.load(**places, task=options.task, **dividing, **given)  # type: ignore[arg-type]
+    split = options.split or (SPLIT if "split_by" in dataset.reading else None)
+    return replace(options, **places, split=split, task=dataset.task, **dataset.reading), dataset
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """What the source was taken for and how to choose otherwise, and what else is to be told about it: a line each."""
+    from throughtime.data.readers.formats import FORMATS
+
+    form = FORMATS.get(dataset.reading.get("format", ""))
+    if form is None:
+        return list(dataset.notes)
+    flags = ["--format", *(f"--{name}" for name in CHOICES if name in form.takes)]
+    return [f"read as {dataset.told}; {', '.join(flags)} change it", *dataset.notes]
+
+
+def arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """Options as arguments of `data.load`, where the encoding is another thing."""
+    return {"text_encoding" if name == "encoding" else name: value for name, value in given.items()}
 
 
 def held_out(run: Run, options: DataOptions) -> tuple[Dataset, str]:
@@ -54,29 +80,51 @@ def inputs(run: Run, options: DataOptions) -> Sequences:
     Raises: ValueError: a source that cannot be read, or not by this model.
     """
     from throughtime.data.readers.formats import FORMATS
+    from throughtime.data.readers.source import Source
 
     path = Path(options.source or "")
     vocabulary = run.encoding.vocabulary
     tagged = {suffix for form in FORMATS.values() if run.encoding.task in form.tasks for suffix in form.suffixes}
     if path.is_file() and run.reads_characters and options.format is None and path.suffix not in tagged:
         assert vocabulary is not None
-        return replace(run.encode(read_text(path)), names=(str(path),))
+        return replace(run.encode(Source.open(path, options.encoding).text()), names=(str(path),))
     return list(_load(run, options, labelled=False).parts.values())[-1]
 
 
 def _load(run: Run, options: DataOptions, labelled: bool) -> Dataset:
     from throughtime import data
 
-    trained_on = {name: run.config[name] for name in READING if name in run.config}
+    config = _as_before(run.config, str(run.config.get("source")), run.encoding.task)
+    trained_on = {name: config[name] for name in READING if name in config}
     if options.source is None:
-        own = {name: run.config[name] for name in (*PLACES, "seed") if name in run.config}
-        split = run.config.get("split")
+        if STDIN in [config.get(name) for name in PLACES]:
+            raise ValueError("source: expected a file, as the training read standard input, found none")
+        own = {name: config[name] for name in (*PLACES, *DIVIDING) if name in config}
+        split = config.get("split")
         given: dict[str, Any] = trained_on | own | {"split": None if split is None else tuple(split)} | options.given()
-    elif Path(options.source).suffix == Path(str(run.config.get("source"))).suffix:
+    elif STDIN in (options.source, config.get("source")) or _alike(options.source, str(config.get("source"))):
         given = trained_on | options.given() | {"source": options.source}
     else:
         given = options.given() | {"source": options.source}
-    return data.load(**given, encoding=run.encoding, labelled=labelled)
+    return data.load(**arguments(given), encoding=run.encoding, labelled=labelled)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two files have the same suffix, but for one that says that they are packed."""
+    suffixes = [Path(name.removesuffix(".gz")).suffix for name in (one, other)]
+    return suffixes[0] == suffixes[1]
+
+
+def _as_before(config: Mapping[str, Any], source: str, task: str | None) -> dict[str, Any]:
+    """The options of a training; those of version 0.1, which did not tell the format, with what it did without asking."""
+    if "format" in config:
+        return dict(config)
+    before: dict[str, Any] = {} if task in ("lm", "forecast") or "split" not in config else {"split_by": "sequence"}
+    if Path(source).suffix in TABLES:
+        before |= {"rows": "steps"}
+    if task == "lm" and Path(source).suffix == ".txt":
+        before |= {"shuffle": False, "format": "text"}
+    return before | dict(config)
 
 
 def absolute(source: str | None) -> str | None:

@@ -45,20 +45,36 @@ class DataOptions:
     """A source, and how it is read."""
 
     source: Annotated[str | None, Parameter(group=DATA)] = None
-    """python-source, digits, pydoc-topics, or a file or folder."""
+    """python-source, digits, pydoc-topics, or a file or folder; - is standard input."""
     _: KW_ONLY
     format: Annotated[str | None, Parameter(group=DATA)] = None
-    """conllu, conll, csv, tsv, parquet, ts, npz, text or folder; found from the suffix where that tells."""
+    """parquet, npz, npy, arff, ts, fasta, fasttext, json, conllu, conll, slashes, csv, tsv, text or folder; recognised."""
+    encoding: Annotated[str | None, Parameter(group=DATA)] = None
+    """What text is written in: latin-1, utf-16 and so on; UTF-8 where left out."""
     column: Annotated[str | None, Parameter(group=DATA)] = None
     """CoNLL: the column with the labels, by name or number."""
+    inputs: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
+    """CoNLL: the column with the words, by name or number; several between commas."""
+    units: Annotated[Literal["characters", "words"] | None, Parameter(group=DATA)] = None
+    """Texts: what their symbols are."""
+    rows: Annotated[Literal["steps", "sequences"] | None, Parameter(group=DATA)] = None
+    """Tables: what a row is; where stated, columns that are not named are not guessed."""
+    header: Annotated[bool | None, Parameter(group=DATA)] = None
+    """Tables: whether the first line has the names of the columns; without one they are 1, 2 and so on."""
     id: Annotated[str | None, Parameter(group=DATA)] = None
     """Tables: the column that tells the sequences apart."""
-    time: Annotated[str | None, Parameter(group=DATA)] = None
-    """Tables: the column that orders the steps of a sequence."""
+    time: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
+    """Tables: the column that orders the steps of a sequence; several between commas, such as a date and a time."""
+    sort: Annotated[bool | None, Parameter(group=DATA, negative=())] = None
+    """Tables: put the rows of a sequence together, in the order of time."""
     features: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
     """Tables: the columns to predict from, between commas."""
     target: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
     """Tables: the column to predict; several between commas for a forecast."""
+    missing: Annotated[tuple[str, ...] | None, Parameter(group=DATA, converter=names, negative=())] = None
+    """Further cells that stand for a missing number, such as -200; besides an empty one, NA, NaN and ?."""
+    fill: Annotated[Literal["last", "mean"] | None, Parameter(group=DATA)] = None
+    """What stands for a missing number, beside an input that says so: the last value known, or the training's mean."""
 
     def given(self) -> dict[str, Any]:
         """What was said about the reading, by name."""
@@ -79,6 +95,14 @@ class TrainOptions(DataOptions):
     """A source that the finished model is measured on."""
     split: Annotated[tuple[float, float] | None, Parameter(group=DATA, negative=())] = None
     """Shares of the sequences held out as valid and test; 0.1 0.1 where neither of these is given."""
+    split_by: Annotated[Literal["time", "sequence", "class", "group"] | None, Parameter(group=DATA)] = None
+    """Hold out the end of each sequence, sequences, as many of each class, or groups; what suits the data where left out."""
+    group: Annotated[str | None, Parameter(group=DATA)] = None
+    """Tables: the column with what must not be both learnt and held out, such as a person."""
+    deduplicate: Annotated[bool, Parameter(group=DATA, negative=())] = False
+    """Keep a sequence that occurs several times once: held out rather than learnt."""
+    shuffle: Annotated[bool | None, Parameter(group=DATA)] = None
+    """Text: shuffle the lines before they are divided; where left out, those in alphabetical order."""
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""

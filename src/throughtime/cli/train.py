@@ -151,10 +151,14 @@ def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
 
 
 def _introduce(options: TrainOptions, dataset: Dataset, model: Any) -> None:
-    """Say what is about to happen."""
+    """Say what was read, and what is about to happen."""
+    from throughtime.cli.inputs import describe
+
     parts = ", ".join(
         f"{name} {len(part):,} sequences of {int(part.lengths.sum()):,} steps" for name, part in dataset.parts.items()
     )
+    for line in describe(dataset):
+        say(line)
     say(f"{dataset.name} ({dataset.task}): {parts}")
     say(
         f"{type(model).__name__}: n = {dataset.n}, d = {options.states}, k = {dataset.k}; {model.num_parameters:,} parameters"

@@ -86,6 +86,8 @@ def _checked(config: dict[str, Any], where: Path) -> dict[str, Any]:
     """Options from JSON. Raises: ValueError: one that there is not, or a value that it cannot have."""
     kinds = get_type_hints(TrainOptions)
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    if isinstance(config.get("time"), str):  # of version 0.1
+        config["time"] = (config["time"],)
     for name, value in config.items():
         if name not in kinds or name in ABOUT_FILES or not _fits(value, kinds[name]):
             raise ValueError(f"{where}: expected the options of a training, found {name!r}: {value!r:.50}")
@@ -105,9 +107,10 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _usual(options: TrainOptions) -> Path:
-    from throughtime.cli.inputs import USUAL
+    from throughtime.cli.inputs import STDIN, USUAL
 
-    return Path("runs") / Path(options.source or USUAL).stem
+    source = options.source or USUAL
+    return Path("runs") / ("stdin" if source == STDIN else Path(source.removesuffix(".gz")).stem)
 
 
 def _free(usual: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
@@ -18,6 +20,9 @@ class Dataset:
         train: the part that the encoding was made from.
         valid: the part that tells when to stop; None: there is none.
         test: the part that is looked at once; None: there is none.
+        told: what the source was taken for, in words.
+        notes: what else there is to tell about it, in sentences.
+        reading: how it was read: arguments of `load`, with which it reads the same again.
 
     Raises:
         ValueError: a symbol, label or number of features that does not fit the encoding.
@@ -28,6 +33,9 @@ class Dataset:
     train: Sequences
     valid: Sequences | None = None
     test: Sequences | None = None
+    told: str = ""
+    notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, sequences in self.parts.items():

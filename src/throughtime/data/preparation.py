@@ -55,7 +55,8 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> E
     else:
         values = np.concatenate(train.inputs)
         input_scale = None if train.scaled else Standardizer.fit(values)
-        flagged = tuple(name for name, gaps in zip(train.features, np.isnan(values).any(axis=0).tolist()) if gaps)
+        gaps = np.flatnonzero(np.any(np.isnan(values), axis=0))
+        flagged = tuple(train.features[column] for column in gaps.tolist())
     if train.task == "lm":
         assert vocabulary is not None
         labels = vocabulary.symbols

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as field_
 from typing import Any
-
-import numpy as np
 
 from throughtime.data.errors import DataError
 
@@ -30,6 +29,10 @@ class Records:
         field: what the source calls the targets.
         scaled: whether the features are on a common scale already, so that they are left as they are.
         fill: what stands for a missing feature, as in `Encoding`.
+        groups: what may not be in two parts of a split, for each sequence; None: there is no such thing.
+        told: what the source was taken for, in words.
+        notes: what else there is to tell about it, in sentences.
+        reading: the options of the reader as they were chosen, with which it reads the same again.
     """
 
     source: str
@@ -43,6 +46,10 @@ class Records:
     field: str = "label"
     scaled: bool = False
     fill: str = "last"
+    groups: Sequence[str] | None = None
+    told: str = ""
+    notes: tuple[str, ...] = ()
+    reading: dict[str, Any] = field_(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.inputs):
@@ -57,9 +64,13 @@ class Records:
         def pick(values: Sequence[Any]) -> list[Any]:
             return [values[row] for row in rows]
 
-        targets = None if self.targets is None else pick(self.targets)
         return replace(
-            self, inputs=pick(self.inputs), targets=targets, names=pick(self.names), places=pick(self.places)
+            self,
+            inputs=pick(self.inputs),
+            targets=None if self.targets is None else pick(self.targets),
+            names=pick(self.names),
+            places=pick(self.places),
+            groups=None if self.groups is None else pick(self.groups),
         )
 
     def stretch(self, begin: float, end: float) -> Records:
@@ -77,32 +88,3 @@ class Records:
 def steps_of(x: Any) -> int:
     """How many steps a sequence of `Records.inputs` has."""
     return len(x[0]) if isinstance(x, tuple) else len(x)
-
-
-def divide(records: Records, valid: float, test: float, seed: int) -> dict[str, Records]:
-    """The parts train, valid and test of the sequences of one source; a share of 0 makes no such part.
-
-    By sequence, at random from `seed`, at least one sequence for each part. A forecast is asked about the future, so that
-    for the task forecast every series is cut in time instead: first train, then valid, last test; unless a piece would
-    have fewer than two steps. So is the text of the task lm where there are fewer sequences than parts.
-
-    Raises:
-        ValueError: shares that are negative or leave nothing to train on.
-        DataError: fewer sequences than parts.
-    """
-    if valid < 0 or test < 0 or valid + test >= 1:
-        raise ValueError(f"split: expected two shares of 0 or more that leave some to train on, found {valid}, {test}")
-    shares = {name: share for name, share in (("valid", valid), ("test", test)) if share}
-    ends = np.cumsum([0.0, 1 - valid - test, *shares.values()])
-    pieces = {name: records.stretch(*ends[i : i + 2]) for i, name in enumerate(("train", *shares))}
-    long = all(steps_of(x) > 1 for piece in pieces.values() for x in piece.inputs)
-    few = len(records) <= len(shares)
-    if (records.task == "forecast" and long) or (records.task == "lm" and few):
-        return pieces
-    if few:
-        expected = f"at least {len(shares) + 1} sequences to split, or sources for valid and test"
-        raise DataError(records.source, expected, str(len(records)))
-    order = np.random.default_rng(seed).permutation(len(records))
-    sizes = [max(1, round(share * len(order))) for share in shares.values()]
-    cuts = np.cumsum([len(order) - sum(sizes), *sizes])[:-1]
-    return {name: records.take(np.sort(rows).tolist()) for name, rows in zip(("train", *shares), np.split(order, cuts))}

@@ -1,8 +1,10 @@
-"""Objects in memory: frames, Hugging Face data sets, and arrays or lists. Recognised by what they can do, not imported."""
+"""Objects in memory: frames, series, Hugging Face and PyTorch data sets, and arrays or lists. Recognised by what they can do,
+not imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from throughtime.data.errors import DataError
@@ -24,7 +26,8 @@ def parts_of(source: Any) -> dict[str, Any] | None:
 
 
 def read_object(source: Any, options: Options) -> Records:
-    """Records of a frame (pandas, polars), a Hugging Face data set, or arrays: X alone, (X, y) or (X, y, lengths).
+    """Records of a frame (pandas, polars) or a list of them, a sequence each; a series; a Hugging Face data set; a PyTorch data
+    set or a list of pairs (x, y); or arrays: X alone, (X, y) or (X, y, lengths).
 
     Raises:
         DataError: something else, or something malformed.
@@ -32,18 +35,38 @@ def read_object(source: Any, options: Options) -> Records:
     if hasattr(source, "column_names") and hasattr(source, "features"):
         options.check_taken("a Hugging Face data set", ("features", "target"))
         return _read_hugging_face(source, options)
-    if hasattr(source, "collect_schema") or hasattr(source, "columns"):
-        from throughtime.data.readers.long_form import read_long_form
-        from throughtime.data.readers.tables import open_frame
+    if _is_frame(source) or (isinstance(source, (list, tuple)) and source and all(map(_is_frame, source))):
+        from throughtime.data.readers.row_reading import read_table
+        from throughtime.data.readers.tables import open_frame, open_frames
 
         options.check_taken("a frame", TABLE_OPTIONS)
-        return read_long_form(open_frame("frame", source), options)
-    options.check_taken("a source of arrays", ())
+        if _is_frame(source):
+            return read_table(open_frame("frame", source), options)
+        table, id = open_frames("frames", source)
+        return read_table(table, replace(options, id=id, rows=options.rows or "steps"))
+    options.check_taken("a source of arrays", ("missing", "fill"))
+    if (
+        hasattr(source, "__getitem__")
+        and hasattr(source, "__len__")
+        and type(source).__module__.startswith("torch.utils.data")
+    ):
+        source = [source[i] for i in range(len(source))]
+    if isinstance(source, list) and source and all(isinstance(own, tuple) and len(own) == 2 for own in source):
+        source = ([own[0] for own in source], [_item(own[1]) for own in source])
     arrays = source if isinstance(source, tuple) else (source,)
     if not 1 <= len(arrays) <= 3 or not hasattr(arrays[0], "__len__"):
         raise DataError("source", "a frame, a data set, or arrays (X, y, lengths)", type(source).__name__)
     x, y, lengths = (*arrays, None, None)[:3]
     return from_arrays("source", x, y, lengths, options)
+
+
+def _is_frame(source: Any) -> bool:
+    return hasattr(source, "collect_schema") or hasattr(source, "columns")
+
+
+def _item(label: Any) -> Any:
+    """A label in a tensor of no dimensions as a number."""
+    return label.item() if hasattr(label, "item") and getattr(label, "ndim", 1) == 0 else label
 
 
 def _read_hugging_face(source: Any, options: Options) -> Records:

@@ -1,19 +1,21 @@
-"""Tables, a chunk of rows at a time: CSV, TSV and Parquet files, pandas and polars frames. Everything polars is here."""
+"""Tables, a chunk of rows at a time, and what their cells hold: numbers, labels, text."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from throughtime.data.errors import DataError
-from throughtime.data.readers.lines import numbered_lines
 
 CHUNK_ROWS = 100_000
+SAMPLED_ROWS = 5_000  # that are looked at to tell what the columns are
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "#N/A")
+"""Cells that stand for a missing number."""
+THOUSANDS = r"^[-+]?\d{1,3}(,\d{3})+(\.\d+)?$"
 
 
 @dataclass(frozen=True)
@@ -25,69 +27,123 @@ class Table:
         columns: their names.
         rows: an iterator over the chunks of some columns; in a text file, every cell is a string or null.
         place: where a row (from 0) is, as `file:line`.
+        told: what kind of table it is.
+        decimal: what separates the digits after the point.
+        named: whether it has names of columns of its own.
+        reading: the options that it was opened with.
     """
 
     source: str
     columns: list[str]
     rows: Callable[[list[str]], Iterator[pl.DataFrame]]
     place: Callable[[int], str]
+    told: str
+    decimal: str = "."
+    named: bool = True
+    reading: dict[str, Any] = field(default_factory=dict)
+
+    def sample(self) -> pl.DataFrame:
+        """The first rows."""
+        chunks: list[pl.DataFrame] = []
+        for chunk in self.rows(self.columns):
+            chunks.append(chunk)
+            if sum(own.height for own in chunks) >= SAMPLED_ROWS:
+                break
+        return pl.concat(chunks).head(SAMPLED_ROWS) if chunks else pl.DataFrame()
+
+    def check_columns(self, names: Sequence[str | None]) -> None:
+        """Refuse a name that is no column's.
+
+        Raises: DataError: names it, and the columns there are.
+        """
+        for name in names:
+            if name is not None and name not in self.columns:
+                raise DataError(
+                    f"{self.source}: header", f"the column {name!r}", ", ".join(map(str, self.columns))[:200]
+                )
 
 
-def open_csv(path: Path, separator: str) -> Table:
-    """A text file with a header; lines that are empty are passed over. Separated by commas, a field may be in double quotes;
-    separated by tabs, a quotation mark is a character like any other (as IANA registered text/tab-separated-values).
+@dataclass(frozen=True)
+class Cells:
+    """How the cells of a table are read.
 
-    Raises:
-        DataError: a header that is missing or names a column twice; while reading, a line of too many fields, a quotation
-            that does not end, a byte that is not UTF-8.
+    Attributes:
+        missing: what stands for a missing number.
+        decimal: what separates the digits after the point.
     """
-    columns = next(_records(path, separator), (0, []))[1]
-    _check_names(f"{path}:1", columns)
 
-    def rows(chosen: list[str]) -> Iterator[pl.DataFrame]:
-        scan = pl.scan_csv(path, separator=separator, quote_char=_quote(separator), infer_schema=False, glob=False)
-        scan = scan.filter(~pl.all_horizontal(pl.all().is_null())).select(pl.col(chosen).str.strip_chars())
-        try:
-            yield from scan.collect_batches(chunk_size=CHUNK_ROWS)
-        except pl.exceptions.PolarsError as error:
-            for number, fields in _records(path, separator):
-                if len(fields) > len(columns):
-                    raise DataError(f"{path}:{number}", f"{len(columns)} fields", str(len(fields))) from None
-            raise DataError(path, "a table", str(error).splitlines()[0]) from None
+    missing: tuple[str, ...] = MISSING
+    decimal: str = "."
 
-    def place(row: int) -> str:
-        for i, (number, _) in enumerate(_records(path, separator), start=-1):
-            if i == row:
-                return f"{path}:{number}"
-        raise AssertionError(row)
+    @classmethod
+    def of(cls, table: Table, missing: tuple[str, ...] | None) -> Cells:
+        return cls((*MISSING, *(missing or ())), table.decimal)
 
-    return Table(str(path), columns, rows, place)
+    def numbers(self, series: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Float64, NaN where a value is missing; and which cells (Boolean) are neither numbers nor missing."""
+        if series.dtype == pl.String:
+            numbers = series.cast(pl.Float64, strict=False)
+            if numbers.null_count():
+                numbers = self._tidied(series).cast(pl.Float64, strict=False)
+            known = numbers.is_not_null() & numbers.is_not_nan() & ~numbers.is_infinite()
+            if not known.all():
+                missing = series.is_null() | series.str.strip_chars().is_in(list(self.missing))
+                numbers = numbers.set(missing, np.nan)
+                known = known | missing
+        else:
+            numbers = series.cast(pl.Float64, strict=False)
+            known = numbers.is_null() | numbers.is_nan() | ~numbers.is_infinite()
+        values = [value for text in self.missing[len(MISSING) :] if (value := _number(text)) is not None]
+        if values:
+            numbers = numbers.set(numbers.is_in(values).fill_null(False), np.nan)
+        return numbers.fill_null(np.nan), ~known.fill_null(False)
+
+    def holds_numbers(self, series: pl.Series, whole: bool = False) -> bool:
+        """Whether every cell is a number (a whole one) or missing, and one is there."""
+        if not (series.dtype.is_numeric() or series.dtype == pl.String or series.dtype == pl.Null):
+            return False
+        numbers, wrong = self.numbers(series)
+        known = numbers.drop_nans()
+        if wrong.any() or not len(known):
+            return False
+        return not whole or bool((known == known.floor()).all())
+
+    def _tidied(self, series: pl.Series) -> pl.Series:
+        series = series.str.strip_chars()
+        if self.decimal == ",":
+            return series.str.replace(",", ".", literal=True)
+        with_commas = series.str.contains(THOUSANDS).fill_null(False)
+        if with_commas.any():
+            return series.to_frame().select(
+                pl.when(with_commas).then(pl.first().str.replace_all(",", "", literal=True)).otherwise(pl.first())
+            )[:, 0]
+        return series
 
 
-def open_parquet(path: Path) -> Table:
-    """A Parquet file.
-
-    Raises:
-        DataError: not a Parquet file.
-    """
-    try:
-        return open_frame(str(path), pl.scan_parquet(path, glob=False))
-    except pl.exceptions.PolarsError as error:
-        raise DataError(path, "a Parquet file", str(error).splitlines()[0]) from None
+def texts(series: pl.Series) -> pl.Series:
+    """The cells as strings without spaces at their ends; null where there is nothing."""
+    strings = series.cast(pl.String).str.strip_chars()
+    return strings.set(strings == "", None)
 
 
-def open_frame(source: str, frame: Any) -> Table:
-    """A polars frame, lazy or not, or a pandas one; whose index is no column.
+def labels(series: pl.Series) -> pl.Series:
+    """The names of labels: strings, null where there is none; whole numbers without a decimal point."""
+    strings = texts(series)
+    numbers = strings.drop_nulls().cast(pl.Float64, strict=False)
+    if series.dtype.is_integer() or not len(numbers) or numbers.null_count() or not (numbers == numbers.floor()).all():
+        return strings
+    return strings.cast(pl.Float64).cast(pl.Int64).cast(pl.String)
+
+
+def open_frame(source: str, frame: Any, told: str = "a frame") -> Table:
+    """A polars frame, lazy or not, or a pandas one. The index of a pandas frame is a column where it has a name or is of dates.
 
     Raises:
         DataError: a name that is no string, or occurs twice.
     """
     if not isinstance(frame, pl.LazyFrame):
-        names = list(frame.columns)
-        _check_names(source, names)
-        frame = (
-            frame if isinstance(frame, pl.DataFrame) else pl.DataFrame({name: frame[name].to_list() for name in names})
-        )
+        frame = frame if isinstance(frame, pl.DataFrame) else _from_pandas(source, frame)
+        check_names(source, frame.columns)
     lazy = frame.lazy()
 
     def rows(chosen: list[str]) -> Iterator[pl.DataFrame]:
@@ -96,35 +152,68 @@ def open_frame(source: str, frame: Any) -> Table:
         except pl.exceptions.PolarsError as error:
             raise DataError(source, "a table", str(error).splitlines()[0]) from None
 
-    return Table(source, lazy.collect_schema().names(), rows, lambda row: f"{source}: row {row + 1}")
+    return Table(source, lazy.collect_schema().names(), rows, lambda row: f"{source}: row {row + 1}", told)
 
 
-def _check_names(place: str, names: list[Any]) -> None:
+def open_frames(source: str, frames: Sequence[Any]) -> tuple[Table, str]:
+    """Frames of the same columns, one after another, and the name of a further column with the number of each.
+
+    Raises: DataError: a frame of other columns than the first.
+    """
+    tables = [open_frame(f"{source}[{i}]", frame) for i, frame in enumerate(frames)]
+    columns, id = tables[0].columns, "sequence"
+    while id in columns:
+        id += "_"
+    whole = []
+    for i, table in enumerate(tables):
+        if table.columns != columns:
+            raise DataError(
+                table.source, f"the columns {', '.join(columns)}, as in {source}[0]", ", ".join(table.columns)
+            )
+        whole += [chunk.with_columns(pl.lit(str(i)).alias(id)) for chunk in table.rows(columns)]
+    return open_frame(source, pl.concat(whole, how="vertical_relaxed")), id
+
+
+def _from_pandas(source: str, frame: Any) -> pl.DataFrame:
+    index = getattr(frame, "index", None)
+    names = getattr(index, "names", [None])
+    if any(name is not None for name in names) or type(index).__name__ == "DatetimeIndex":
+        called = [
+            name if name is not None else "index" if len(names) == 1 else f"level {i}" for i, name in enumerate(names)
+        ]
+        frame = frame.reset_index(names=called)
+    columns = list(frame.columns)
+    check_names(source, columns)
+    return pl.DataFrame({name: _series(frame[name]) for name in columns}, strict=False)
+
+
+def _series(column: Any) -> Any:
+    values = column.to_list()
+    return [None if value is None or value != value else value for value in values] if _has_gaps(column) else values
+
+
+def _has_gaps(column: Any) -> bool:
+    return bool(getattr(column, "hasnans", False))
+
+
+def check_names(place: str, names: list[Any]) -> None:
+    """Refuse a header that does not name every column, each in its own way.
+
+    Raises: DataError: names the column.
+    """
     if not names:
         raise DataError(place, "a header with the names of the columns", "none")
+    seen: set[str] = set()
     for name in names:
         if not isinstance(name, str) or not name:
             raise DataError(f"{place}: header", "a name for each column", repr(name))
-        if names.count(name) > 1:
+        if name in seen:
             raise DataError(f"{place}: header", "each name once", f"{name!r} {names.count(name)} times")
+        seen.add(name)
 
 
-def _quote(separator: str) -> str | None:
-    return '"' if separator == "," else None
-
-
-def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each line that is not empty, with its number: slow, to tell where something is."""
-    quoting = csv.QUOTE_MINIMAL if _quote(separator) else csv.QUOTE_NONE
-    lines = csv.reader((line for _, line in numbered_lines(path)), delimiter=separator, quoting=quoting, strict=True)
-    before = 0
-    while True:
-        try:
-            fields = next(lines)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path}:{before + 1}", "fields separated by " + repr(separator), str(error)) from None
-        if any(fields):
-            yield before + 1, fields
-        before = lines.line_num
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import pairwise
 
-from throughtime.data.errors import DataError
-from throughtime.data.readers.lines import numbered_lines
+import numpy as np
+
 from throughtime.data.readers.options import Options
+from throughtime.data.readers.source import Source
+from throughtime.data.readers.words import CHARACTERS, symbols
 from throughtime.data.records import Records
 
+SUFFIXES = (".txt", ".text", ".md", ".log", ".py", ".abc", "")
+LONG_ENOUGH = 100  # bytes of text in a file whose name tells nothing
+FEWEST_SORTED, SORTED = 20, 0.95
+"""Lines, and the share of them that come after the one before in the alphabet, that make a list in alphabetical order."""
 
-def read_text(path: Path, options: Options) -> Records:
-    """A file as one sequence of characters.
+
+def looks_like_text(source: Source) -> bool:
+    """Whether it is text at all."""
+    return b"\0" not in source.head and (source.suffix in SUFFIXES or len(source.head) >= LONG_ENOUGH)
+
+
+def read_text(source: Source, options: Options) -> Records:
+    """A file as one sequence of characters, or of words (`units`). Lines in alphabetical order are shuffled (`shuffle`), as
+    the end of such a list, which is held out, is unlike its beginning.
 
     Raises:
         DataError: an empty file, or a byte that is not UTF-8.
     """
-    texts = [read_whole(path)]
-    return Records(str(path), "lm", texts, texts if options.labelled else None, [path.name], [str(path)])
+    text = source.text()
+    shuffle = options.shuffle if options.shuffle is not None else options.labelled and _alphabetical(text.split("\n"))
+    if shuffle:
+        text = shuffled(text)
+    units = options.units or CHARACTERS
+    inputs = [symbols(text, units)]
+    return Records(
+        str(source),
+        "lm",
+        inputs,
+        inputs if options.labelled else None,
+        [source.path.name],
+        [str(source)],
+        told=f"plain text: a language model of {units}",
+        notes=("the lines are in alphabetical order, and were shuffled",)
+        if shuffle and options.shuffle is None
+        else (),
+        reading={"units": units, "shuffle": bool(shuffle)},
+    )
 
 
-def read_whole(path: Path) -> str:
-    """The text of a file; every line end is "\\n".
+def shuffled(text: str) -> str:
+    """The lines in another order, always the same."""
+    lines = text.rstrip("\n").split("\n")
+    order = np.random.default_rng(0).permutation(len(lines))
+    return "\n".join(lines[row] for row in order) + "\n" * (len(text) - len(text.rstrip("\n")))
 
-    Raises:
-        DataError: an empty file, or a byte that is not UTF-8.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        for _ in numbered_lines(path):
-            pass  # tells the line
-        raise
-    if not text:
-        raise DataError(path, "text", "an empty file")
-    return text
+
+def _alphabetical(lines: list[str]) -> bool:
+    keys = [line.strip().casefold() for line in lines if line.strip()]
+    after = sum(one <= other for one, other in pairwise(keys))
+    return len(keys) >= FEWEST_SORTED and len(set(keys)) > len(keys) // 2 and after >= SORTED * (len(keys) - 1)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from throughtime.data.errors import DataError
-from throughtime.data.readers.lines import numbered_lines
 from throughtime.data.readers.options import Options
+from throughtime.data.readers.source import Source
 from throughtime.data.records import Records
+
+KEYS = (
+    "problemname timestamps missing univariate dimension dimensions equallength serieslength classlabel targetlabel data"
+).split()
 
 
 @dataclass
@@ -35,7 +38,13 @@ class Header:
     missing: bool = False
 
 
-def read_ts(path: Path, options: Options) -> Records:
+def looks_like_ts(source: Source) -> bool:
+    """Whether the first line that is no comment is one of the header."""
+    first = next((line.strip().lower() for line in source.sample if line.strip() and not line.startswith("#")), "")
+    return first.startswith("@") and first.split()[0].removeprefix("@") in KEYS
+
+
+def read_ts(source: Source, options: Options) -> Records:
     """Series of one or several dimensions, of like or of different lengths.
 
     classify (where the series have classes): the class of each. forecast: every dimension's next value.
@@ -43,17 +52,17 @@ def read_ts(path: Path, options: Options) -> Records:
     Raises:
         DataError: not such a file; tells the line and the field.
     """
-    lines = numbered_lines(path)
-    header = _read_header(path, lines)
+    lines = source.lines()
+    header = _read_header(source, lines)
     task = options.task or ("classify" if header.classes else "forecast")
     if task == "classify" and not header.classes and options.labelled:
-        raise DataError(f"{path}: @classLabel", "true and the names of the classes", "false")
+        raise DataError(f"{source}: @classLabel", "true and the names of the classes", "false")
     inputs: list[np.ndarray] = []
     targets: list[str] = []
     places: list[str] = []
     for number, line in lines:
         if line.strip():
-            place = f"{path}:{number}"
+            place = f"{source}:{number}"
             *dimensions, label = line.split(":") if header.classes else [*line.split(":"), ""]
             if header.classes and label.strip() not in header.classes:
                 raise DataError(f"{place}: class", f"one of {', '.join(header.classes)}", repr(label.strip()))
@@ -62,20 +71,33 @@ def read_ts(path: Path, options: Options) -> Records:
             places.append(place)
     names = [f"line {place.rpartition(':')[2]}" for place in places]
     columns = tuple(f"dimension {column + 1}" for column in range(header.dimensions or 0))
+    told = f".ts: series of {len(columns)} {'dimension' if len(columns) == 1 else 'dimensions'}"
     if task == "forecast":
         series = inputs if options.labelled else None
-        return Records(str(path), task, inputs, series, names, places, features=columns, outputs=columns)
+        return Records(
+            str(source), task, inputs, series, names, places, columns, columns, fill=options.fill or "last", told=told
+        )
     labels = targets if options.labelled else None
     return Records(
-        str(path), task, inputs, labels, names, places, features=columns, outputs=header.classes, field="class"
+        str(source),
+        task,
+        inputs,
+        labels,
+        names,
+        places,
+        columns,
+        header.classes,
+        field="class",
+        fill=options.fill or "last",
+        told=told,
     )
 
 
-def _read_header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
+def _read_header(source: Source, lines: Iterator[tuple[int, str]]) -> Header:
     header = Header()
     for number, line in lines:
         key, *values = line.split()[:1] + line.split()[1:] if line.strip() else [""]
-        place = f"{path}:{number}: {key}"
+        place = f"{source}:{number}: {key}"
         match key.lower():
             case "@data":
                 return header
@@ -96,8 +118,10 @@ def _read_header(path: Path, lines: Iterator[tuple[int, str]]) -> Header:
             case "@targetlabel" if _flag(place, values):
                 raise DataError(place, "false (classes, not numbers, to predict)", "true")
             case other if other and not other.startswith(("@", "#")):
-                raise DataError(f"{path}:{number}", "a line of the header, beginning with '@' or '#'", repr(line[:20]))
-    raise DataError(path, "a line '@data'", "none")
+                raise DataError(
+                    f"{source}:{number}", "a line of the header, beginning with '@' or '#'", repr(line[:20])
+                )
+    raise DataError(source.name, "a line '@data'", "none")
 
 
 def _flag(place: str, values: list[str]) -> bool:
