@@ -2,22 +2,25 @@
 
     x -> (embedding) -> tt.nn.RNN, layer on layer, in one or both directions -> ŷ = V s + c
 
-    task         reads                                 targets y                    loss
-    "tag"        the states of every step              labels [B, T]                cross-entropy
-    "lm"         the states of every step              the next symbols [B, T]      cross-entropy
-    "forecast"   the states of every step              values [B, T, k]             squared error
-    "classify"   the final states of the last layer    a label for each row [B]     cross-entropy
-    "regress"    the final states of the last layer    values for each row [B, k]   squared error
+    task         reads                              targets y                    loss
+    "tag"        the states of every step           labels [B, T]                cross-entropy
+    "lm"         the states of every step           the next symbols [B, T]      cross-entropy
+    "forecast"   the states of every step           values [B, T, k]             squared error
+    "classify"   one vector of all states           a label for each row [B]     cross-entropy
+    "regress"    one vector of all states           values for each row [B, k]   squared error
 
-The losses and their reductions are those of `loss`.
+How the states of a row become one vector stands in `reading`, what a word's vector may hold besides in `word_encoder`; the
+losses and their reductions are those of `loss`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -39,8 +42,10 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.reading import READERS, make_query
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.weights import dtype_of, settled
+from throughtime.word_encoder import WordEncoder
 
 TASKS = ("tag", "classify", "lm", "forecast", "regress")
 OF_ROWS = ("classify", "regress")
@@ -58,16 +63,23 @@ class SequenceModel(nn.Module):
         k: classes, or values to predict for each step or row.
         embedding: the size of a learned vector for each symbol, which the first layer reads in place of the one-hot vector;
             None for no embedding, and then x may also hold float vectors.
+        columns: the number of symbols in each further column that a step has beside its word, see `word_encoder`.
+        alphabet: the number of characters that words are spelt with; 0: spellings are not read.
+        characters: size of the vector that a word's spelling becomes; half of it is each direction's.
+        read: what "classify" and "regress" read: "last", "mean" or "attention", see `reading`. Nothing for other tasks.
         layers: recurrent layers on top of each other.
         bidirectional: whether each layer also walks the sequences from their ends. Not for "lm" and "forecast": a walk from the
             end has already read what they are to predict.
         dropout: probability of zeroing each state between two layers while training.
+        input_dropout: the same of each number that the first layer reads (none of integer symbols without an embedding).
+        readout_dropout: the same of each state that the readout reads.
         nonlinearity: σ: "tanh", "relu", "logistic" or "identity".
         task: "tag", "classify", "lm", "forecast" or "regress": see the module's table.
         dtype: of the parameters; float32 where None.
 
-    Its parts are `embedding` (`torch.nn.Embedding` or None), `rnn` (`tt.nn.RNN`) and `readout` (`torch.nn.Linear`, whose weight
-    is V and whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
+    Its parts are `embedding` (`torch.nn.Embedding`, a `WordEncoder` where there are columns or an alphabet, or None), `rnn`
+    (`tt.nn.RNN`), `query` (`torch.nn.Linear` of "attention", or None) and `readout` (`torch.nn.Linear`, whose weight is V and
+    whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
 
     Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
     """
@@ -79,9 +91,15 @@ class SequenceModel(nn.Module):
         k: int,
         *,
         embedding: int | None = None,
+        columns: Sequence[int] = (),
+        alphabet: int = 0,
+        characters: int = 64,
+        read: str = "last",
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        readout_dropout: float = 0.0,
         nonlinearity: str = "tanh",
         task: str = "tag",
         dtype: torch.dtype | None = None,
@@ -92,20 +110,44 @@ class SequenceModel(nn.Module):
         check_choice("task", task, TASKS)
         if bidirectional and task in ("lm", "forecast"):
             raise ValueError(f"bidirectional: expected False for task {task!r}, found {bidirectional!r}")
+        check_choice("read", read, tuple(READERS))
+        for name, share in (("input_dropout", input_dropout), ("readout_dropout", readout_dropout)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: expected a share of 0 or more and below 1, found {share}")
         self.task, self.dropout, self.nonlinearity = task, dropout, nonlinearity
-        self.bidirectional = bidirectional
-        m = n if embedding is None else check_positive("embedding", embedding)
-        self.embedding = None if embedding is None else nn.Embedding(n, m, dtype=dtype)
+        self.input_dropout, self.readout_dropout = input_dropout, readout_dropout
+        self.bidirectional, self.read = bidirectional, read
+        self.columns, self.alphabet, self.characters = tuple(columns), alphabet, characters
+        self.embedding = self._make_embedding(embedding, dtype)
+        m = n if self.embedding is None else self.embedding.embedding_dim
         self.rnn = RNN(m, d, layers, nonlinearity, True, True, dropout, bidirectional, dtype=dtype)
+        self.query = make_query(read, d * self.directions, dtype=dtype) if task in OF_ROWS else None
         self.readout = nn.Linear(d * self.directions, k, dtype=dtype)
+
+    def _make_embedding(self, size: int | None, dtype: torch.dtype | None) -> nn.Embedding | WordEncoder | None:
+        several = bool(self.columns) or self.alphabet > 0
+        if size is None:
+            if several:
+                raise ValueError("embedding: expected a size, as there are columns or characters, found None")
+            return None
+        if not several:
+            return nn.Embedding(self.n, check_positive("embedding", size), dtype=dtype)
+        parts = {"columns": self.columns, "alphabet": self.alphabet, "characters": self.characters}
+        return WordEncoder(self.n, check_positive("embedding", size), **parts, dtype=dtype)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all parameters anew, as PyTorch initialises such parts, from a random generator; None: PyTorch's global one."""
         if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, generator=generator)
-        bound = 1 / math.sqrt(self.d)
-        for parameter in self.rnn.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator)
+            for table in (part for part in self.embedding.modules() if isinstance(part, nn.Embedding)):
+                nn.init.normal_(table.weight, generator=generator)
+                if table.padding_idx is not None:
+                    table.weight.data[table.padding_idx] = 0
+            for part in self.embedding.modules():
+                if isinstance(part, RNN):
+                    _draw(part, generator)
+        _draw(self.rnn, generator)
+        if self.query is not None:
+            nn.init.kaiming_uniform_(self.query.weight, math.sqrt(5), generator=generator)
         nn.init.kaiming_uniform_(self.readout.weight, math.sqrt(5), generator=generator)
         bound = 1 / math.sqrt(self.readout.in_features)
         nn.init.uniform_(self.readout.bias, -bound, bound, generator)
@@ -115,13 +157,19 @@ class SequenceModel(nn.Module):
         """2 for a bidirectional model, else 1."""
         return 2 if self.bidirectional else 1
 
+    def word_table(self) -> nn.Embedding:
+        """The learned vectors of the symbols, where pretrained ones may be put. Raises: ValueError: there is no embedding."""
+        if self.embedding is None:
+            raise ValueError("embedding: expected a model with one, found None")
+        return self.embedding.words if isinstance(self.embedding, WordEncoder) else self.embedding
+
     def forward(
         self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, return_state: bool = False
     ) -> Any:
         """What the model says about sequences x.
 
         Args:
-            x: integer symbols [B, T], or (without an embedding) floats [B, T, n].
+            x: integer symbols [B, T], or (without an embedding) floats [B, T, n]; for a `WordEncoder` integers [B, T, …].
             lengths: [B], each in 1..T; later steps are padding, which is never read and whose output is c.
             s0: initial states [layers, B, d]; zero where None. Only in a model of one direction.
             return_state: also return the final states [layers, B, d]. Only in a model of one direction.
@@ -202,7 +250,7 @@ class SequenceModel(nn.Module):
                 dropout=rnn.dropout, bidirectional=rnn.bidirectional,
             ),
             nn.Linear(readout.in_features, readout.out_features, bias=readout.bias is not None, **like(self)),
-            by_row=self.task in OF_ROWS,
+            read=self.read if self.task in OF_ROWS else None,
         )  # fmt: skip
         return plain.take(model.state_dict(), self.training)
 
@@ -217,8 +265,10 @@ class SequenceModel(nn.Module):
         first = "n" if self.embedding is None else "m"
         rows = {}
         for name, parameter in self.named_parameters():
-            if name == "embedding.weight":
-                letters: tuple[str, ...] = ("n", "m")
+            if name.startswith("embedding."):
+                letters: tuple[str, ...] = ("n" if name == "embedding.weight" else "", "m")
+            elif name.startswith("query"):
+                letters = ("1", states)
             elif name.startswith("readout"):
                 letters = ("k", states)
             elif "weight_ih" in name:
@@ -240,33 +290,42 @@ class SequenceModel(nn.Module):
             )
         if self.embedding is not None and isinstance(x, Tensor) and not is_symbols(x):
             raise TypeError(f"x: expected integer symbols for the embedding, found {x.dtype}")
-        B, T = check_inputs(x, self.n, dtype_of(self.rnn))
+        encoder = self.embedding if isinstance(self.embedding, WordEncoder) else None
+        words = x[..., 0] if encoder is not None and isinstance(x, Tensor) and x.dim() == 3 else x
+        B, T = check_inputs(words, self.n, dtype_of(self.rnn))
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
             check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
         if ops.unwatched():
-            if is_symbols(x):
+            if encoder is not None:
+                encoder.check(x, lengths)
+            elif is_symbols(x):
                 check_symbol_range(x, self.n, lengths)
             else:
                 check_finite(x, lengths)
         if self.embedding is not None:
             if lengths is not None:  # padding may hold any number
-                x = x.where(real_steps(T, lengths, x.device), 0)
+                real = real_steps(T, lengths, x.device)
+                x = x.where(real if encoder is None else real.unsqueeze(-1), 0)
             x = self.embedding(x.long())
+        if self.input_dropout and x.is_floating_point():
+            x = F.dropout(x, self.input_dropout, self.training)
         return x, lengths
 
     def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
         """What `forward` returns, and the final states."""
         states, final = self.rnn(x, s0, lengths)
         if self.task in OF_ROWS:
-            return self.readout(final[-self.directions :].transpose(0, 1).flatten(1)), final
-        return self.readout(states), final
+            last = final[-self.directions :].transpose(0, 1).flatten(1)
+            states = READERS[self.read](states, last, lengths, self.query)
+        return self.readout(F.dropout(states, self.readout_dropout, self.training)), final
 
     def _is_elman(self) -> bool:
         """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""
         rnn, readout = self.rnn, self.readout
         return (
             self.task in ("tag", "lm")
+            and not (self.readout_dropout and self.training)
             and type(rnn) is RNN  # a parametrized one is of another type
             and type(readout) is nn.Linear
             and rnn.num_layers == 1
@@ -309,3 +368,10 @@ def _watched(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
     )
+
+
+def _draw(rnn: RNN, generator: torch.Generator | None) -> None:
+    """Parameters as torch.nn.RNN draws them."""
+    bound = 1 / math.sqrt(rnn.hidden_size)
+    for parameter in rnn.parameters():
+        nn.init.uniform_(parameter, -bound, bound, generator)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.notation import is_symbols, real_steps
+from throughtime.reading import READERS, make_query
 
 
 class TorchNetwork(nn.Module):
@@ -19,7 +20,8 @@ class TorchNetwork(nn.Module):
         rnn: torch.nn.RNN with batch_first.
         readout: torch.nn.Linear.
         initial_state: [layers · directions, 1, d] to start from; None: zero.
-        by_row: whether the readout reads the final states of the last layer, rather than its states at every step.
+        read: how one vector is made of a row's states, a name of `reading.READERS`; None: the readout reads every step.
+        query: torch.nn.Linear of "attention".
     """
 
     def __init__(
@@ -28,14 +30,15 @@ class TorchNetwork(nn.Module):
         rnn: nn.RNN,
         readout: nn.Linear,
         initial_state: nn.Parameter | None = None,
-        by_row: bool = False,
+        read: str | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
         self.rnn = rnn
         self.readout = readout
         self.initial_state = initial_state
-        self.by_row = by_row
+        self.read = read
+        self.query = None if read is None else make_query(read, readout.in_features, **like(readout))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """z [B, T, k], or [B, k] by row.
@@ -58,9 +61,10 @@ class TorchNetwork(nn.Module):
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             states, final = self.rnn(packed, start)
             states, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
-        if self.by_row:
+        if self.read is not None:
             directions = 2 if self.rnn.bidirectional else 1
-            states = final[-directions:].transpose(0, 1).flatten(1)
+            last = final[-directions:].transpose(0, 1).flatten(1)
+            states = READERS[self.read](states, last, lengths, self.query)
         return self.readout(states)
 
     def take(self, weights: Mapping[str, Tensor], training: bool) -> TorchNetwork:

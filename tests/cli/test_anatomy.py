@@ -30,7 +30,7 @@ def test_it_opens_a_black_box(command, refused, tmp_path):
     rows = [f"{i},{t},{1e30 if (i, t) == (3, 5) else t * 0.1},{'ab'[i % 2]}" for i in range(40) for t in range(8)]
     (tmp_path / "a.csv").write_text("\n".join(["id,t,v,label", *rows]) + "\n")
     table = ("--id", "id", "--time", "t", "--features", "v", "--target", "label", "--task", "tag")
-    wild = ("--nonlinearity", "relu", "--lr", 1e6, "--clip-norm", "none", "--out", "runs/wild")
+    wild = ("--batch-size", 32, "--nonlinearity", "relu", "--lr", 1e6, "--clip-norm", "none", "--out", "runs/wild")
     status, _, told = command("train", "a.csv", *table, *wild)
     assert status == 1
     assert "see runs/wild.unfinished/nonfinite" in told

@@ -55,20 +55,36 @@ def test_words_of_a_treebank(command, treebank):
 
 
 @pytest.mark.parametrize(
-    "options", [("--embedding", "none"), (), ("--embedding", 4, "--bidirectional"), ("--layers", 2, "--dropout", 0.1)]
+    "options",
+    [
+        ("--embedding", "none", "--input-dropout", 0, "--readout-dropout", 0),
+        (),
+        ("--embedding", 4, "--bidirectional", "--characters"),
+        ("--layers", 2, "--dropout", 0.1),
+        ("--vectors", "vectors.txt", "--freeze-vectors"),
+    ],
 )
 def test_a_stack_is_trained_and_comes_back(command, treebank, options):
+    Path("vectors.txt").write_text("cat 1 2 3\ndog 4 5 6\n")
     status, _, err = command("train", treebank, "--column", "upos", "--epochs", 2, *options, *SMALL)
-    assert status == 0
-    assert ("ElmanNetwork" if options == ("--embedding", "none") else "SequenceModel") in err
+    assert status == 0, err
+    assert ("ElmanNetwork" if "none" in options else "SequenceModel") in err
     evaluated = json.loads(command("evaluate", "run", "--json").out)
     stored = json.loads(Path("run/metrics.json").read_text())
     assert (evaluated["part"], evaluated["loss"]) == ("test", pytest.approx(stored["test"]["loss"], rel=1e-12))
     model = run.load("run").model
     described = json.loads(Path("run/model.json").read_text())["arguments"]
     assert all(
-        getattr(model, name) == value for name, value in described.items() if name not in ("embedding", "initial_state")
+        getattr(model, name) == (tuple(value) if name == "columns" else value)
+        for name, value in described.items()
+        if name not in ("embedding", "initial_state")
     )
+    if "--vectors" in options:
+        words = run.load("run").encoding.vocabulary
+        assert model.embedding.weight[words.encode(["dog"])[0]].tolist() == [4, 5, 6]
+    if "--characters" in options:  # words that the training never saw differ by how they are spelt
+        logits = run.load("run").logits([["catty"], ["dogs"]])
+        assert not (logits[0] == logits[1]).all()
 
 
 def test_spans_of_bio_labels(command):

@@ -2,7 +2,8 @@
 
 The derivative of one loss `L_t` enters the top layer's states at step t alone, as Vᵀ e_t. It reaches a lower layer through the
 recurrences above, and so at every step they connect with t: the same backward sweep, with the losses as its batch. The one loss
-of a sequence to be classified enters at the last step that each direction of the top layer walks.
+of a sequence to be classified enters where its states are read: at the last step that each direction of the top layer walks, or
+at all steps, where their mean is read.
 
 Layout as in `ops`: time first. Everything here carries the loss's normaliser (B, or the number of steps that count), so that
 the paths of all losses sum to the gradient of training.
@@ -33,7 +34,9 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.reading import READERS
 from throughtime.weights import settled
+from throughtime.word_encoder import WordEncoder
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Unrolled:
 
     layers: tuple[tuple[Recurrence, ...], ...]
     read: Tensor  # what the readout sees where there is a loss, [T, B, directions · d]
-    final: bool  # one loss per instance, read from the final states
+    entering: (
+        Tensor | None
+    )  # ∂L/∂(states of the top layer) [T, B, directions · d], where an instance has one loss; else None
     V: Tensor  # [k, directions · d]
     counts: Tensor  # bool [T, B]: where there is a loss
     lengths: tuple[int, ...]
@@ -95,11 +100,10 @@ class Unrolled:
         steps, R = self.span(instance, first, last), last - first
         e = self.errors[first:last, instance]
         reaching = e.new_zeros(steps.stop - steps.start, R, self.V.shape[1])
-        row, d = torch.arange(R), self.layers[-1][0].W.shape[0]
-        if self.final:  # each direction of the top layer is read at the end of its walk
-            reaching[-1, 0, :d] = e[0] @ self.V[:, :d]
-            reaching[0, 0, d:] = e[0] @ self.V[:, d:]
+        if self.entering is not None:
+            reaching[:, 0] = self.entering[steps, instance]
         else:
+            row = torch.arange(R)
             reaching[row + first - steps.start, row] = e @ self.V
         for layer in reversed(self.layers[self.layer + 1 :]):
             parts = reaching.chunk(len(layer), -1)
@@ -129,10 +133,12 @@ def unroll(
     if not 0 <= direction < len(weights[0]):
         raise ValueError(f"direction: expected 0{' or 1' if len(weights[0]) == 2 else ''}, found {direction}")
     n = weights[0][0][0].shape[1] if embedding is None else embedding.num_embeddings
-    B, T = check_inputs(x, n, V.dtype)
+    several = isinstance(embedding, WordEncoder) and isinstance(x, Tensor) and x.dim() == 3
+    words = x[..., 0] if several else x
+    B, T = check_inputs(words, n, V.dtype)
     lengths = check_lengths(lengths, B, T)
     if is_symbols(x):
-        check_symbol_range(x, n, lengths)
+        check_symbol_range(words, n, lengths)
     layer %= len(weights)
     rows = torch.full((B,), T) if lengths is None else lengths
     task = getattr(net, "task", "tag")
@@ -142,14 +148,15 @@ def unroll(
     V, c = _leaf(V), _leaf(c)
     with torch.enable_grad():
         layers = _run(leaves, _embedded(x, embedding, lengths), _initial(net, recurrent, s0, B), lengths, recurrent)
-        read = _read(layers[-1], rows, at)
+        top = torch.cat([r.states for r in layers[-1]], -1)
+        read = top if at is None else _read(net, top, rows, at)
         z = read @ V.T + c
         losses = _losses(z, targets)
         value = losses.sum() / (B if reduction == "sequence" else max(int(counts.sum()), 1))
         U, W, b = leaves[layer][direction]
-        wanted = {"U": U, "W": W, "b": b, "V": V, "c": c, "z": z}
+        wanted = {"U": U, "W": W, "b": b, "V": V, "c": c, "z": z, "top": top}
         gradient = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values()))))
-        errors = gradient.pop("z")
+        errors, entering = gradient.pop("z"), gradient.pop("top")
         if isinstance(net, ElmanNetwork):
             gradient = {
                 name: g for name, g in bptt(net, x, y, lengths, reduction, s0=s0)[1]._asdict().items() if name in wanted
@@ -157,7 +164,7 @@ def unroll(
     return Unrolled(
         layers=tuple(tuple(r.detached() for r in row) for row in layers),
         read=read.detach(),
-        final=at is not None,
+        entering=None if at is None else entering,
         V=V.detach(),
         counts=counts,
         lengths=tuple(rows.tolist()),
@@ -194,21 +201,22 @@ def _losses(z: Tensor, targets: Tensor) -> Tensor:
     return (z - targets).where(known, 0.0).square().sum(-1) / known.sum(-1).clamp_min(1)
 
 
-def _read(top: list[Recurrence], lengths: Tensor, at: Tensor | None) -> Tensor:
-    """What the readout sees at each step; where a sequence has one loss, the final states, at step `at` of each row."""
-    states = torch.cat([r.states for r in top], -1)
-    if at is None:
-        return states
-    row = torch.arange(len(lengths))
-    final = torch.cat([r.states[torch.zeros_like(row) if r.reverse else lengths - 1, row] for r in top], -1)
-    return torch.zeros_like(states).index_put((at, row), final)
+def _read(net: Any, top: Tensor, lengths: Tensor, at: Tensor) -> Tensor:
+    """What the readout sees [T, B, D] of a network with one loss for each sequence: at step `at` of each row, else 0.
+
+    Args: top: the states [T, B, D] of the last layer, of both directions where there are two.
+    """
+    row, d = torch.arange(len(lengths)), net.rnn.hidden_size
+    final = torch.cat([top[lengths - 1, row, :d], top[torch.zeros_like(row), row, d:]], -1)
+    one = READERS[getattr(net, "read", "last")](top.transpose(0, 1), final, lengths, getattr(net, "query", None))
+    return torch.zeros_like(top).index_put((at, row), one)
 
 
 def _leaf(parameter: Tensor) -> Tensor:
     return parameter.detach().requires_grad_()
 
 
-def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | None, Tensor, Tensor]:
+def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | WordEncoder | None, Tensor, Tensor]:
     """The recurrent part of a network, its embedding, and V and c of its readout."""
     if isinstance(net, ElmanNetwork):
         return net, None, net.V, net.c
@@ -237,12 +245,13 @@ def _weights(recurrent: Any) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
     return [flat[i : i + directions] for i in range(0, len(flat), directions)]
 
 
-def _embedded(x: Tensor, embedding: nn.Embedding | None, lengths: Tensor | None) -> Tensor:
+def _embedded(x: Tensor, embedding: nn.Embedding | WordEncoder | None, lengths: Tensor | None) -> Tensor:
     """The first layer's input, time first."""
     if embedding is None:
         return x.transpose(0, 1)
-    symbols = x.T if lengths is None else x.T.where(torch.arange(x.shape[1]).unsqueeze(1) < lengths, 0)
-    return embedding(symbols.long()).detach()
+    real = real_steps(x.shape[1], lengths, x.device)
+    symbols = x.where(real.unsqueeze(-1) if x.dim() == 3 else real, 0)
+    return embedding(symbols.long()).detach().transpose(0, 1)
 
 
 def _initial(net: Any, recurrent: Any, s0: Tensor | None, B: int) -> Sequence[Tensor | None]:

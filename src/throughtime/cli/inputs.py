@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 USUAL = "python-source"
 PLACES = ("source", "valid", "test")
+FILES = (*PLACES, "vectors")
 READING = tuple(field.name for field in fields(DataOptions) if field.name != "source")
 DIVIDING = ("split", "split_by", "group", "deduplicate", "shuffle", "seed")
 """Options that tell what is held out."""
@@ -37,6 +38,7 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     if options.resume and STDIN in (options.source, options.valid, options.test):
         raise ValueError("--resume: expected a training on files, as standard input cannot be read again, found -")
     places = {name: absolute(getattr(options, name)) for name in PLACES}
+    places["vectors"] = absolute(options.vectors)
     for name, place in places.items():
         if place is not None and re.search("[\ud800-\udfff]", place):  # config.toml could not tell it
             raise ValueError(f"{name}: expected a path whose name is UTF-8, found {place!r}")
@@ -44,7 +46,8 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
     given = arguments(
         _as_before(options.given(), str(options.source), options.task) if options.resume else options.given()
     )
-    dataset = data.load(**places, task=options.task, **dividing, **given)  # type: ignore[arg-type]
+    sources = {name: places[name] for name in PLACES}
+    dataset = data.load(**sources, task=options.task, characters=options.characters, **dividing, **given)  # type: ignore[arg-type]
     split = options.split or (SPLIT if "split_by" in dataset.reading else None)
     return replace(options, **places, split=split, task=dataset.task, **dataset.reading), dataset
 

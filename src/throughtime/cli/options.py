@@ -116,23 +116,35 @@ class TrainOptions(DataOptions):
     """Size of a learned vector for each symbol; auto: 128 for words, none for characters."""
     layers: Annotated[int, Parameter(group=MODEL, converter=whole)] = 1
     """Recurrent layers on top of each other."""
-    bidirectional: Annotated[bool, Parameter(group=MODEL, negative=())] = False
-    """Walk the sequences from their ends, too."""
+    characters: Annotated[bool, Parameter(group=MODEL, negative=())] = False
+    """Know a word by the characters that spell it, too: for labelled words, above all for those that the training never saw."""
+    vectors: Annotated[str | None, Parameter(group=MODEL)] = None
+    """A text file of pretrained vectors, as word2vec, GloVe and fastText write them (.gz, too), that the words start from."""
+    freeze_vectors: Annotated[bool, Parameter(group=MODEL, negative=())] = False
+    """Leave the vectors of --vectors as they are."""
+    read: Annotated[Literal["last", "mean", "attention"], Parameter(group=MODEL)] = "mean"
+    """What tells the label of a whole sequence: its last state, the mean of all, or a mean whose weights are learned."""
+    bidirectional: Annotated[bool | None, Parameter(group=MODEL, negative="--one-way")] = None
+    """Walk the sequences from their ends, too; where left out, for one label per sequence alone."""
     dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
     """Share of the states between layers that is left out at random while training."""
+    input_dropout: Annotated[float | Literal["auto"], Parameter(group=MODEL)] = "auto"
+    """The same of what the first layer reads; auto: 0.3 for labelled words and for one label per sequence, else 0."""
+    readout_dropout: Annotated[float | Literal["auto"], Parameter(group=MODEL)] = "auto"
+    """The same of the states that the labels are read from."""
 
     optimizer: Annotated[Literal["gd", "sgd", "momentum", "rmsprop", "adam", "adamw"], Parameter(group=LEARNING)] = (
         "adam"
     )
     """How the parameters are updated; gd is gradient descent on the full batch."""
     lr: Annotated[float | None, Parameter(group=LEARNING)] = None
-    """Learning rate η; where left out 0.003 for adam and adamw, for the others their own default."""
+    """Learning rate η; where left out 0.003 for adam and adamw (0.006 of words), for the others their own default."""
     lr_schedule: Annotated[Literal["constant", "cosine"], Parameter(group=LEARNING)] = "cosine"
     """How the learning rate goes on: constant, or falling to 0 along half a cosine."""
-    epochs: Annotated[int, Parameter(group=LEARNING, converter=whole)] = 10
-    """Passes over the training part."""
+    epochs: Annotated[int | Literal["auto"], Parameter(group=LEARNING, converter=whole)] = "auto"
+    """Passes over the training part; auto: 10, and up to 200 of data that would make few updates."""
     batch_size: Annotated[int | None, Parameter(group=LEARNING, converter=whole)] = None
-    """Sequences computed side by side; 32, or all of them for gd."""
+    """Sequences computed side by side; where left out 32 or the tenth of all that is less, and all of them for gd."""
     truncate: Annotated[int | Literal["auto", "none"], Parameter(group=LEARNING, converter=whole)] = "auto"
     """Steps after which the gradient is cut and the state carried on; auto: 200 for sequences of over 1000 steps."""
     clip_norm: Annotated[float | Literal["auto", "none"], Parameter(group=LEARNING)] = "auto"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +20,13 @@ if TYPE_CHECKING:
     from throughtime.data import Dataset
     from throughtime.learning import History
 
-LONG, WINDOW = 1000, 200
-"""Sequences of more steps than LONG are walked in windows of WINDOW steps, unless told otherwise."""
-REMEMBERED = 50
-"""Where half the sequences have so many steps, W starts orthogonal: what enters it then fades slowly."""
-EMBEDDING = 128
-"""Size of a word's vector."""
-LR = 3e-3
-"""Of adam and adamw, whose own default of 0.001 is too low for ten epochs and a rate that falls to 0."""
-
 
 def train(options: TrainOptions = DEFAULTS) -> None:
     """Train a model, tell how well it does on the test part, and write a run folder.
 
     Without arguments, an Elman network learns which kind of token each character of Python source belongs to.
     """
-    from throughtime.cli import report, samples, unfinished
+    from throughtime.cli import choices, report, samples, unfinished
     from throughtime.cli.doctor import environment
     from throughtime.cli.inputs import training_data
     from throughtime.learning import forecasts, run
@@ -51,12 +41,12 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         return
     with refusing():
         options, dataset = training_data(placed)
-        options = _decided(options, dataset)
+        options = choices.decided(options, dataset)
         if dataset.task == "forecast":
             forecasts.check_backtest(
                 list(dataset.parts.values())[-1], dataset.encoding, options.horizon, options.season
             )
-        model = _new_model(options, dataset)
+        model = choices.new_model(options, dataset)
     if leads:
         _introduce(options, dataset, model)
     watch = _watch(options, dataset) if options.watch and leads else None
@@ -85,69 +75,6 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         print(report.results(results[last], results["baselines"]))
         samples.show_sample(run.load(out), dataset.parts[last])
         print(f"run folder: {out}")
-
-
-def _decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
-    """The options with everything decided that was left open."""
-    import numpy as np
-
-    whole = options.bidirectional or options.optimizer == "gd" or dataset.task == "classify"
-    window = "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
-    vocabulary = dataset.encoding.vocabulary
-    characters = vocabulary is not None and vocabulary.of_characters
-    embedding = "none" if vocabulary is None or characters else EMBEDDING
-    remembers = characters or np.median(dataset.train.lengths) >= REMEMBERED
-    initialization = "orthogonal" if remembers else "uniform"
-    lr = LR if options.lr is None and options.optimizer in ("adam", "adamw") else options.lr
-    return replace(
-        options,
-        truncate=window if options.truncate == "auto" else options.truncate,
-        embedding=embedding if options.embedding == "auto" else options.embedding,
-        initialization=initialization if options.initialization == "auto" else options.initialization,
-        lr=lr,
-    )
-
-
-def _new_model(options: TrainOptions, dataset: Dataset) -> Any:
-    """An Elman network where it serves, else a `SequenceModel`."""
-    import torch
-
-    from throughtime.model import ElmanNetwork
-    from throughtime.sequence_model import SequenceModel
-
-    torch.manual_seed(options.seed)
-    n, k = dataset.n, dataset.k
-    embedding = None if isinstance(options.embedding, str) else options.embedding
-    plain = (embedding, options.layers, options.bidirectional, options.dropout) == (None, 1, False, 0.0)
-    if plain and dataset.task in ("tag", "lm"):
-        return ElmanNetwork(
-            n,
-            options.states,
-            k,
-            options.nonlinearity,
-            initial_state=options.initial_state,
-            initialization=options.initialization,
-        )
-    if options.initial_state == "learned":
-        raise Refused("--initial-state: expected zero for a model other than a single Elman network, found learned")
-    if embedding is not None and dataset.encoding.vocabulary is None:
-        raise Refused(f"--embedding: expected none, as {dataset.name} has features, not symbols, found {embedding}")
-    model = SequenceModel(
-        n,
-        options.states,
-        k,
-        embedding=embedding,
-        layers=options.layers,
-        bidirectional=options.bidirectional,
-        dropout=options.dropout,
-        nonlinearity=options.nonlinearity,
-        task=dataset.task,
-    )
-    if options.initialization == "orthogonal":
-        for name, parameter in model.named_parameters():
-            if "weight_hh" in name:
-                torch.nn.init.orthogonal_(parameter)
-    return model
 
 
 def _introduce(options: TrainOptions, dataset: Dataset, model: Any) -> None:
@@ -185,11 +112,13 @@ def _computing_on(engine: str) -> Iterator[None]:
 def _watch(options: TrainOptions, dataset: Dataset) -> Watch:
     """A watch over the first steps of the first held-out sequence."""
     from throughtime.anatomy.watch import Watch
+    from throughtime.cli import choices
     from throughtime.data.batches import collate, schedule
 
     part = dataset.valid or dataset.train
     first = collate(
-        part.take([0]), schedule(part.lengths[:1], 1, truncate=WINDOW if part.per_step else None, shuffle=False)[0]
+        part.take([0]),
+        schedule(part.lengths[:1], 1, truncate=choices.WINDOW if part.per_step else None, shuffle=False)[0],
     )
     assert first.y is not None  # what is trained on has targets
     return Watch(first.x, first.y, first.lengths, reduction=options.reduction, say=say)
@@ -199,6 +128,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
     from throughtime.cli import unfinished
     from throughtime.learning import Checkpoints, Interrupted, NonFiniteError, fit
 
+    assert isinstance(options.epochs, int)  # `choices.decided` has seen to that
     folder = unfinished.folder(out)
     resume = f"to go on: throughtime train --resume --out {out}"
     try:

@@ -64,7 +64,7 @@ def place(options: TrainOptions, shared: bool) -> tuple[TrainOptions | None, Pat
 
 
 def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
-    from throughtime.cli.inputs import PLACES, absolute
+    from throughtime.cli.inputs import FILES, absolute
     from throughtime.learning.checkpoints import read_config
 
     if not folder(out).exists() and (out / "model.json").is_file():
@@ -73,7 +73,7 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
         config = _checked(read_config(folder(out)), folder(out))
     for name in config.keys() - set(FREE_TO_CHANGE):
         given: Any = getattr(options, name)
-        given = absolute(given) if name in PLACES else given
+        given = absolute(given) if name in FILES else given
         if given not in (getattr(DEFAULTS, name), config[name]):
             flag = name.replace("_", "-")
             raise Refused(f"--{flag}: expected {config[name]}, as the training began, found {given}")

@@ -42,7 +42,7 @@ class Dataset:
             if sequences.symbolic != (self.encoding.vocabulary is not None):
                 expected, found = ("features", "symbols") if sequences.symbolic else ("symbols", "features")
                 raise ValueError(f"{part}.x: expected {expected}, found {found}")
-            sizes = [len(vocabulary) for vocabulary in self.encoding.vocabularies]
+            sizes = self.encoding.sizes
             columns = sequences.x.shape[1] if sequences.symbolic and sequences.x.ndim > 1 else 1
             if sizes and columns != len(sizes):
                 raise ValueError(f"{part}.x: expected {len(sizes)} columns of symbols, found {columns}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from throughtime.data.vocabulary import Vocabulary
 TASKS = ("tag", "classify", "lm", "forecast")
 FILLS = ("last", "mean")
 JSON_VERSION = 1
+LONGEST_WORD = 20
+"""Characters of a word that are read, at most."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Encoding:
         input_scale, target_scale: how the features, and the values to forecast, were standardised; None: they were not.
         further: where a step has several symbols, such as a word and its part of speech, the vocabularies of those after
             the first; x is then int64 [N, 1 + len(further)].
+        characters: of the characters that words are spelt with, which x then has after all other columns; None: a word is no
+            more than its number.
+        longest: how many characters of a word are read; of a longer one, the first and the last half of so many.
         fill: what stands for a missing feature: "last", the value before it in its sequence (the mean where there is none),
             or "mean", that of the training part.
         flagged: the features that lacked values in the training part. Each has a further input after the features, in this
@@ -66,7 +71,7 @@ class Encoding:
 
     Raises:
         ValueError: an unknown task or fill, no label or one that occurs twice, not exactly one of vocabulary and features,
-            or a flagged feature that there is not.
+            characters without a vocabulary, or a flagged feature that there is not.
     """
 
     task: str
@@ -76,6 +81,8 @@ class Encoding:
     input_scale: Standardizer | None = None
     target_scale: Standardizer | None = None
     further: tuple[Vocabulary, ...] = ()
+    characters: Vocabulary | None = None
+    longest: int = 0
     fill: str = "mean"
     flagged: tuple[str, ...] = ()
 
@@ -85,6 +92,10 @@ class Encoding:
         if (self.vocabulary is None) == (self.features is None):
             found = "neither" if self.vocabulary is None else "both"
             raise ValueError(f"encoding: expected a vocabulary or the names of features, found {found}")
+        if self.vocabulary is None and self.characters is not None:
+            raise ValueError("characters: expected words beside them, found features")
+        if not (1 <= self.longest <= LONGEST_WORD if self.characters else self.longest == 0):
+            raise ValueError(f"longest: expected 1 to {LONGEST_WORD} with characters, else 0, found {self.longest}")
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected at least one, no two alike, found {list(self.labels)}")
         if self.fill not in FILLS:
@@ -92,6 +103,19 @@ class Encoding:
         unknown = set(self.flagged) - set(self.features or ())
         if unknown or len(set(self.flagged)) < len(self.flagged):
             raise ValueError(f"flagged: expected names of features, no two alike, found {list(self.flagged)}")
+
+    def spell(self, words: Iterable[str]) -> np.ndarray:
+        """The characters of T words, int64 [T, longest], counted from 1; 0 after a word's end."""
+        words = list(words)
+        if self.characters is None:
+            return np.empty((len(words), 0), np.int64)
+        rows: dict[str, np.ndarray] = {}
+        for word in set(words):
+            tail = self.longest // 2
+            kept = word if len(word) <= self.longest else word[: self.longest - tail] + word[len(word) - tail :]
+            rows[word] = np.zeros(self.longest, np.int64)
+            rows[word][: len(kept)] = self.characters.encode(kept) + 1
+        return np.stack([rows[word] for word in words])
 
     @property
     def n(self) -> int:
@@ -102,6 +126,12 @@ class Encoding:
     def vocabularies(self) -> tuple[Vocabulary, ...]:
         """Of every column of symbols; empty: the inputs are features."""
         return () if self.vocabulary is None else (self.vocabulary, *self.further)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many integers there are for each column of x, where it holds symbols; empty: the inputs are features."""
+        spelling = () if self.characters is None else (len(self.characters) + 1,) * self.longest
+        return (*map(len, self.vocabularies), *spelling)
 
     @property
     def k(self) -> int:
@@ -132,6 +162,8 @@ class Encoding:
             "input_scale": _scale_to_json(self.input_scale),
             "target_scale": _scale_to_json(self.target_scale),
             "further": [vocabulary.to_json() for vocabulary in self.further],
+            "characters": None if self.characters is None else self.characters.to_json(),
+            "longest": self.longest,
             "fill": self.fill,
             "flagged": list(self.flagged),
         }
@@ -155,6 +187,8 @@ class Encoding:
                 input_scale=_scale_from_json(data["input_scale"]),
                 target_scale=_scale_from_json(data["target_scale"]),
                 further=tuple(map(Vocabulary.from_json, data.get("further", []))),  # since 0.2, as what follows
+                characters=Vocabulary.from_json(data["characters"]) if data.get("characters") else None,
+                longest=int(data.get("longest", 0)),
                 fill=data.get("fill", "mean"),
                 flagged=tuple(data.get("flagged", [])),
             )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from throughtime.data.dataset import Dataset
-from throughtime.data.encoding import Encoding, Standardizer
+from throughtime.data.encoding import LONGEST_WORD, Encoding, Standardizer
 from throughtime.data.errors import DataError
 from throughtime.data.records import Records
 from throughtime.data.sequences import IGNORED, Sequences
@@ -25,6 +25,7 @@ def prepare(
     test: Records | None = None,
     *,
     min_count: int = MIN_COUNT,
+    characters: bool = False,
     encoding: Encoding | None = None,
 ) -> Dataset:
     """A data set of up to three parts.
@@ -37,21 +38,30 @@ def prepare(
         DataError: parts that do not belong together, or a sequence that is too short.
     """
     if encoding is None:
-        encoding = fit_encoding(train, [part for part in (valid, test) if part is not None], min_count)
+        encoding = fit_encoding(train, [part for part in (valid, test) if part is not None], min_count, characters)
     parts = [None if part is None else encode(part, encoding) for part in (train, valid, test)]
     assert parts[0] is not None
     return Dataset(name, encoding, parts[0], parts[1], parts[2])
 
 
-def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> Encoding:
-    """The encoding of `train`; of `others`, the names of classes alone are used."""
-    vocabulary = input_scale = target_scale = None
+def fit_encoding(train: Records, others: Sequence[Records], min_count: int, characters: bool = False) -> Encoding:
+    """The encoding of `train`; of `others`, the names of classes alone are used. With `characters`, words come with those
+    that spell them.
+
+    Raises: ValueError: `characters` where the inputs are not words with labels.
+    """
+    vocabulary = input_scale = target_scale = alphabet = None
+    longest = 0
     further: tuple[Vocabulary, ...] = ()
     flagged: tuple[str, ...] = ()
     if train.features is None:
         columns = _columns(train)
         vocabulary, *rest = (Vocabulary.from_sequences(column, min_count) for column in columns)
         further = tuple(rest)
+        if characters:
+            alphabet, longest = _alphabet(train, columns[0], min_count)
+    elif characters:
+        raise ValueError("characters: expected words, which they spell, found features")
     else:
         values = np.concatenate(train.inputs)
         input_scale = None if train.scaled else Standardizer.fit(values)
@@ -67,8 +77,27 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int) -> E
     else:
         labels = train.outputs or _classes([train, *others])
     return Encoding(
-        train.task, labels, vocabulary, train.features, input_scale, target_scale, further, train.fill, flagged
+        train.task,
+        labels,
+        vocabulary,
+        train.features,
+        input_scale,
+        target_scale,
+        further,
+        alphabet,
+        longest,
+        train.fill,
+        flagged,
     )
+
+
+def _alphabet(train: Records, words: Sequence[Any], min_count: int) -> tuple[Vocabulary, int]:
+    """The characters of all words, and how many of a word are read."""
+    if train.task == "lm" or isinstance(words[0], str):
+        found = "a language model" if train.task == "lm" else "sequences of characters"
+        raise ValueError(f"characters: expected words with labels, found {found}")
+    alphabet = Vocabulary.from_sequences((word for own in words for word in own), min_count)
+    return alphabet, min(LONGEST_WORD, max(len(word) for own in words for word in own))
 
 
 def _columns(records: Records) -> list[Sequence[Any]]:
@@ -101,11 +130,12 @@ def encode(records: Records, encoding: Encoding) -> Sequences:
         y = _labels(records, encoding)
     texts = records.inputs if isinstance(records.inputs[0], str) else None
     sequences = Sequences.from_arrays(x, y, names=records.names, texts=texts)
-    if encoding.further:
+    if len(encoding.sizes) > 1:
         codes = [
             [vocabulary.encode(own) for own in column] for vocabulary, column in zip(encoding.further, columns[1:])
         ]
-        sequences = replace(sequences, x=np.stack([sequences.x, *map(np.concatenate, codes)], axis=1))
+        spelt = encoding.spell(word for words in columns[0] for word in words)
+        sequences = replace(sequences, x=np.column_stack([sequences.x, *map(np.concatenate, codes), spelt]))
     return sequences if texts or not columns else replace(sequences, words=tuple(columns[0]))
 
 

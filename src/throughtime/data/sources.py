@@ -35,6 +35,7 @@ def load(
     deduplicate: bool = False,
     seed: int = 0,
     min_count: int = MIN_COUNT,
+    characters: bool = False,
     format: str | None = None,
     task: str | None = None,
     column: str | None = None,
@@ -73,6 +74,7 @@ def load(
         deduplicate: whether a sequence that occurs several times is kept once, rather held out than learnt.
         seed: of the split.
         min_count: symbols that the training part has fewer times become the unknown symbol.
+        characters: encode a word with the characters that spell it, too, for a model that reads them.
         format: one of `readers.formats.FORMATS`: conllu, conll, csv, tsv, parquet, ts, npz, json, …; None: it is recognised.
         task: tag, classify, lm or forecast; None: the one that the data is plainly made for.
         column, inputs, units, id, time, features, target, rows, header, sort, group, missing, fill, shuffle: how files and
@@ -140,7 +142,7 @@ def load(
         parts = {part: replace(records, targets=None) for part, records in parts.items()}
     name = source if isinstance(source, (str, os.PathLike)) else "data"
     name = "standard input" if os.fspath(name) == STDIN else Path(name).name
-    dataset = prepare(name, **parts, min_count=min_count, encoding=encoding)
+    dataset = prepare(name, **parts, min_count=min_count, characters=characters, encoding=encoding)
     reading = dict(first.reading) | ({} if way is None else {"split_by": way})
     return replace(dataset, told=first.told, notes=tuple(notes), reading=reading)
 

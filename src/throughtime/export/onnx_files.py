@@ -27,6 +27,7 @@ from throughtime.learning.run import Run
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
 from throughtime.weights import settled
+from throughtime.word_encoder import WordEncoder
 
 TOLERANCE = 1e-5
 """Greatest difference allowed between onnxruntime and throughtime, relative to the largest value where that exceeds 1."""
@@ -85,7 +86,7 @@ def to_onnx(
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        TypeError: not such a model, or parameters of another dtype.
+        TypeError: not such a model, one that reads several symbols a step, or parameters of another dtype.
         ExportError: onnxruntime does not agree to 1e-5.
         OSError: the file cannot be written.
     """
@@ -93,6 +94,8 @@ def to_onnx(
         model, encoding = model.model, model.encoding
     if not isinstance(model, ElmanNetwork | SequenceModel):
         raise TypeError(f"model: expected an ElmanNetwork, a SequenceModel or a run, found {type(model).__name__}")
+    if isinstance(getattr(model, "embedding", None), WordEncoder):
+        raise TypeError("model: expected one symbol for each step, as ONNX files have, found columns or characters")
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
             raise TypeError(

@@ -30,8 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
+from throughtime.data.records import Records
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.evaluation import predict_logits
@@ -52,11 +54,21 @@ def _elman_arguments(net: ElmanNetwork) -> dict[str, Any]:
 
 
 def _sequence_arguments(model: SequenceModel) -> dict[str, Any]:
-    found = {
-        name: getattr(model, name)
-        for name in ("n", "d", "k", "layers", "bidirectional", "dropout", "nonlinearity", "task")
-    }
-    return found | {"embedding": None if model.embedding is None else model.embedding.embedding_dim}
+    names = (
+        "n",
+        "d",
+        "k",
+        "columns",
+        "alphabet",
+        "characters",
+        "read",
+        "layers",
+        "bidirectional",
+        "nonlinearity",
+        "task",
+    )
+    found = {name: getattr(model, name) for name in (*names, "dropout", "input_dropout", "readout_dropout")}
+    return found | {"embedding": None if model.embedding is None else model.word_table().embedding_dim}
 
 
 MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
@@ -89,16 +101,16 @@ class Run:
 
         Args:
             x: a model of symbols takes a list of sequences of symbols, or a string, which is one sequence: of its characters,
-                or of its words where the model reads words. A symbol that the model does not know becomes the unknown one. A
+                or of its words where the model reads words. A model of several columns takes a tuple of such sequences, one
+                for each column, in the place of a sequence. A symbol that the model does not know becomes the unknown one. A
                 model of features takes a list of arrays [T_i, features], NaN where a value is missing.
 
         Raises: TypeError, ValueError: not such sequences.
         """
-        vocabulary = self.encoding.vocabulary
-        if vocabulary is not None:
+        if self.encoding.vocabulary is not None:
             rows: list[Any] = list(x) if not isinstance(x, str) else [x if self.reads_characters else x.split()]
-            texts = rows if all(isinstance(row, str) for row in rows) else None
-            return Sequences.from_arrays([vocabulary.encode(row) for row in rows], texts=texts)
+            names, places = [str(i) for i in range(len(rows))], [f"x[{i}]" for i in range(len(rows))]
+            return preparation.encode(Records("x", self.encoding.task, rows, None, names, places), self.encoding)
         if isinstance(x, str):
             raise TypeError(f"x: expected arrays of {self.encoding.n} features, found a string")
         arrays = [np.asarray(array, np.float64).reshape(len(array), -1) for array in x]
