@@ -20,11 +20,11 @@ test: $(INSTALLED)  ## all tests, on every core
 
 test-triton: $(INSTALLED)  ## the generated GPU kernels: in Triton's interpreter, and compiled ahead for GPUs that are not here
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.8'
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto tests/triton/test_kernels.py
-	$(BIN)/python -m pytest -n auto tests/triton/test_compiled.py
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto tests/triton_engine/test_kernels.py
+	$(BIN)/python -m pytest -n auto tests/triton_engine/test_compiled.py
 
 test-gpu:  ## the generated kernels on the GPU of this machine, with the python that has PyTorch for it: PYTHON=...
-	PYTHONPATH=src:tests $(PYTHON) -m pytest tests/triton/test_kernels.py
+	PYTHONPATH=src:tests $(PYTHON) -m pytest tests/triton_engine/test_kernels.py
 
 bench-gpu:  ## their times beside cuDNN's and a loop's
 	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py
