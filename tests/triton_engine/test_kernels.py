@@ -43,7 +43,7 @@ def results(engine, program, dtype, reverse, ragged, pieces, T=5, B=3):
     inputs = [torch.randn(T, B, v.width) for v in program.inputs]
     initial = [torch.randn(B, s.width) for s in program.state]
     restart = [torch.randn(s.width) for s in program.state] if pieces else []
-    lengths = torch.tensor([T, 1, T - 2]) if ragged else None
+    lengths = torch.tensor([T, 1, T - 2, T][:B]) if ragged else None
     starts = (torch.rand(T, B) < 0.4).to(DEVICE) if pieces else None
     recurrence = Recurrence(program, tuple(w.to(**to) for w in weights))
     moved = [tuple(t.to(**to) for t in tensors) for tensors in (inputs, initial, restart)]
@@ -71,6 +71,12 @@ def assert_agree(program, dtype=torch.float32, **options):
 @pytest.mark.parametrize(("ragged", "pieces"), [(False, False), (True, False), (True, True)])
 def test_kernels_agree_with_the_reference(name, reverse, ragged, pieces):
     assert_agree(PROGRAMS[name], reverse=reverse, ragged=ragged, pieces=pieces)
+
+
+@pytest.mark.parametrize("name", ["elman", "lstm, projected to one", "gru"])
+@pytest.mark.parametrize("B", [1, 200])
+def test_one_row_and_many(name, B):
+    assert_agree(PROGRAMS[name], reverse=True, ragged=B == 1, pieces=True, B=B)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -38,6 +38,10 @@ from throughtime.programs.program import reads
 BLOCK = 16
 """Rows that a program instance walks: the least that Triton's products take, so a batch spreads over many multiprocessors."""
 
+REGISTER_NUMBERS = 24_576
+"""Numbers of matrices that a program instance can hold in its threads' registers, some 96 each. As long as there are fewer rows
+than multiprocessors and the matrices are no larger, each row has an instance of its own."""
+
 WARPS = 8
 """Of a program instance: with fewer, the matrices of gated cells do not stay in registers and spill."""
 
@@ -119,17 +123,21 @@ def _sweep(
         arguments += [begin.contiguous(), end, fresh]
     device = values.like.device
     fresh_at = fresh_steps(batch)
-    none = torch.zeros(1, dtype=torch.int32, device=device)
+    none = _no_marks(device)
     lengths = none if batch.lengths is None else batch.lengths.to(device, torch.int32)
     fresh_marks = none if fresh_at is None else fresh_at.to(torch.int8).contiguous()
     emulated = interpreted() and dtype is torch.bfloat16
     run = getattr(_module(program), direction)
+    few = (
+        dtype is torch.float32 and _multiprocessors(device) >= B
+    )  # in 16 bit the tensor cores are quicker even for one row
+    block = 1 if few and kernel.tile_numbers <= REGISTER_NUMBERS else BLOCK
     for stages in STAGES:
         try:
-            run[(triton.cdiv(B, BLOCK),)](
+            run[(triton.cdiv(B, block),)](
                 *arguments, lengths, fresh_marks, T, B,
                 REVERSE=batch.reverse, RAGGED=batch.lengths is not None, PIECES=fresh_at is not None,
-                BLOCK=BLOCK, TILE=tl.float32 if emulated else TYPES[dtype], ROUND=TYPES[dtype],
+                BLOCK=block, TILE=tl.float32 if emulated else TYPES[dtype], ROUND=TYPES[dtype],
                 PRECISION=_precision(), num_warps=WARPS, num_stages=stages,
             )  # fmt: skip
             break
@@ -143,6 +151,17 @@ def _sweep(
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter, on the CPU (TRITON_INTERPRET=1 when Triton was imported)."""
     return not isinstance(maths.tanh, triton.runtime.JITFunction)
+
+
+@lru_cache
+def _no_marks(device: torch.device) -> Tensor:
+    """In the place of lengths and of the starts of pieces where there are none: it is not read."""
+    return torch.zeros(1, dtype=torch.int8, device=device)
+
+
+@lru_cache
+def _multiprocessors(device: torch.device) -> int:
+    return 2 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _precision() -> str:

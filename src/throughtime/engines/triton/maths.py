@@ -51,5 +51,11 @@ def maximum(x, y):
 
 @triton.jit
 def product(v, tile, total, ROUND: tl.constexpr, PRECISION: tl.constexpr):
-    """total + v · tile, for rows v [rows, K] and a tile [K, N]; v is rounded to the tensors' type, the sum is in float32."""
-    return tl.dot(v.to(ROUND).to(tile.dtype), tile, total, input_precision=PRECISION)
+    """total + v · tile, for rows v [rows, K] and a tile [K, N]; v is rounded to the tensors' type, the sum is in float32. A
+    single row leaves the tensor cores idle: its product is summed by all threads, from a tile in their registers."""
+    v = v.to(ROUND)
+    if v.shape[0] == 1:
+        total += tl.sum(tl.trans(v).to(tl.float32) * tile.to(tl.float32), 0)[None, :]
+    else:
+        total = tl.dot(v.to(tile.dtype), tile, total, input_precision=PRECISION)
+    return total

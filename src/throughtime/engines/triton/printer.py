@@ -97,6 +97,8 @@ class Kernel:
     parameters: list[str]
     reads: list[Window]
     writes: list[Window]
+    tile_numbers: int
+    """Of all tiles together: what a multiprocessor must hold."""
 
 
 @lru_cache(maxsize=512)
@@ -148,6 +150,7 @@ class _Printer:
         self.made = {p for c in carried for p in self.cuts.pieces(c)}
         self.tiles: dict[str, str] = {}
         self.matrices: set[str] = set()
+        self.tile_numbers = 0
         self.loads: list[Window] = []
         self.parameter_loads: list[Window] = []
 
@@ -174,6 +177,7 @@ class _Printer:
             sorted({w.vector for w in self.parameter_loads}),
             self.spans(self.loads),
             self.spans(self.stored),
+            self.tile_numbers,
         )
         arguments = [*k.matrices] + [f"{p}_parameter" for p in k.parameters]
         arguments += [f"{self.span_name(w)}_series" for w in k.reads] + [f"{self.span_name(w)}_out" for w in k.writes]
@@ -320,7 +324,10 @@ class _Printer:
             limits += [f"({self.columns(width)} < {width})"] if padded(width) != width else []
             mask = f", mask={' & '.join(limits)}, other=0.0" if limits else ""
             text = f"tl.load({base} + {down} * {across} + {self.columns(width)}{mask}).to(TILE)"
-        return self.tiles.setdefault(text, f"{operand}_{row}_{column}")
+        if text not in self.tiles:
+            self.tiles[text] = f"{operand}_{row}_{column}"
+            self.tile_numbers += padded(depth) * padded(width)
+        return self.tiles[text]
 
     def elementwise(self, i: Elementwise) -> Iterator[str]:
         if i.op in REDUCTIONS:
