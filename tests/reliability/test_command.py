@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import random
@@ -13,12 +15,15 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from throughtime.cli import main
-from throughtime.learning import Checkpoints
+from throughtime.cli import train as cli_train
+from throughtime.learning import Checkpoints, run
+from throughtime.learning.learner import Learner
 
 TRAIN = ("train", "corpus.txt", "--states", "7", "--truncate", "9", "--epochs", "3", "--checkpoint-every", "5")
 UNFINISHED = Path("run.unfinished")
@@ -68,7 +73,7 @@ def assert_same(a: Path, b: Path) -> None:
     assert metrics(a) == metrics(b)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_says_how_to_go_on(number, status, undisturbed, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         at_update(patch, 123, lambda: os.kill(os.getpid(), number))
@@ -131,6 +136,159 @@ def test_a_file_that_may_not_grow(undisturbed, monkeypatch, capsys):
     assert said.startswith("error: run.unfinished: File too large: a checkpoint needs ")
     assert said.endswith("the last checkpoint is whole; to go on: throughtime train --resume --out run")
     assert main(["train", "--resume", "--out", "run"]) == 0
+    assert_same(Path("run"), undisturbed)
+
+
+def limited(after: Callable[..., object], limit: int) -> Callable[..., object]:
+    """`after`, with files that may not grow beyond `limit` bytes from then on."""
+
+    def act(*arguments: object, **options: object) -> object:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return after(*arguments, **options)
+
+    return act
+
+
+@pytest.fixture
+def _unlimited():
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("_unlimited")
+def test_no_room_for_the_first_checkpoint_leaves_nothing_in_the_way(undisturbed, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr("throughtime.cli.train._fit", limited(cli_train._fit, 100))
+        assert main([*TRAIN, "--out", "run"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: run.unfinished: File too large: a checkpoint needs ")
+    assert said.endswith(
+        "; nothing has been trained yet; try again where there is room to write, or with another --out"
+    )
+    assert not UNFINISHED.exists()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert main([*TRAIN, "--out", "run"]) == 0
+    assert_same(Path("run"), undisturbed)
+
+
+@pytest.mark.usefixtures("_unlimited")
+def test_no_room_for_the_run_folder_costs_nothing_that_was_learned(undisturbed, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr("throughtime.learning.run.save", limited(run.save, 100))
+        assert main([*TRAIN, "--out", "run"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: run: File too large: a run needs ")
+    assert said.endswith("the last checkpoint is whole; to go on: throughtime train --resume --out run")
+    assert sorted(path.name for path in Path().iterdir()) == ["corpus.txt", "run.unfinished", "undisturbed"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert main(["train", "--resume", "--out", "run"]) == 0
+    assert_same(Path("run"), undisturbed)
+
+
+def test_a_place_where_nothing_can_be_written_is_told(capsys):
+    Path("file").touch()
+    for _ in range(2):  # the second time says the same: nothing is in the way of it
+        assert main([*TRAIN, "--out", "file/run"]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith("error: file/run.unfinished: Not a directory: a checkpoint needs ")
+        assert "nothing has been trained yet" in said
+    assert sorted(path.name for path in Path().iterdir()) == ["corpus.txt", "file"]
+
+
+PLACES = {
+    "reading": "throughtime.cli.inputs.training_data",
+    "making the model": "throughtime.cli.train._new_model",
+    "before the first update": "throughtime.learning.learner.Learner.begin",
+    "measuring": "throughtime.cli.train._measure",
+    "writing the run": "throughtime.learning.run.write_checksums",
+    "renaming it": "throughtime.learning.run._take_place",
+    "clearing up": "throughtime.cli.unfinished.clear",
+    "drawing": "throughtime.cli.pictures.as_png",
+    "printing": "throughtime.cli.report.results",
+    "showing": "throughtime.cli.samples.show_sample",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_ends_the_command_wherever_it_is(place, monkeypatch, capsys):
+    """With its own exit status, nothing half-written, and, once there is a checkpoint, a training that goes on."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    number, status = (signal.SIGHUP, 129) if place == "measuring" else (signal.SIGTERM, 143)
+    module, _, name = PLACES[place].rpartition(".")
+    owner = Learner if module.endswith("Learner") else import_module(module)
+    original = getattr(owner, name)
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        if place != "clearing up" or Path("run").exists():
+            os.kill(os.getpid(), number)
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        assert main([*TRAIN[:2], "--states", "3", "--epochs", "1", "--out", "run"]) == status
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "interrupted"
+    left = {path.name for path in Path().iterdir()} - {"corpus.txt"}
+    assert left <= {"run", "run.unfinished"}
+    if left:
+        assert main(["train", "--resume", "--out", "run"]) == 0
+    assert Path("run/metrics.json").exists() == bool(left)
+
+
+class Terminal(io.StringIO):
+    """One that can be hung up."""
+
+    gone = False
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().write(text)
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_that_hangs_up_costs_nothing(undisturbed, monkeypatch):
+    terminal = Terminal()
+
+    def hang_up() -> None:
+        terminal.gone = True
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        at_update(patch, 123, hang_up)
+        assert main([*TRAIN, "--out", "run"]) == 129
+    assert "epoch   1" in terminal.getvalue()
+    assert main(["train", "--resume", "--out", "run"]) == 0
+    assert_same(Path("run"), undisturbed)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(undisturbed, monkeypatch):
+    """As nohup and a shell's background jobs have it."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)}
+    try:
+        at_update(monkeypatch, 50, lambda: [os.kill(os.getpid(), number) for number in before])
+        assert main([*TRAIN, "--out", "run"]) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert_same(Path("run"), undisturbed)
+
+
+def test_what_killed_runs_left_behind_is_removed_by_the_next(undisturbed):
+    """And nothing else, whatever it is called."""
+    for name in (".run.0a1b2c3d.tmp", ".run.0a1b2c3d.tmp.old", "run.unfinished/.00000001.tmp"):
+        Path(name).mkdir(parents=True)
+        Path(name, "config.toml").touch()
+    for name in (".run.tmp", ".runs.0a1b2c3d.tmp", "run.0a1b2c3d.tmp", ".run.0a1b2c3g.tmp"):
+        Path(name).mkdir()
+    assert main([*TRAIN, "--out", "run"]) == 0
+    left = {path.name for path in Path().iterdir()} - {"corpus.txt", "undisturbed"}
+    assert left == {"run", ".run.tmp", ".runs.0a1b2c3d.tmp", "run.0a1b2c3d.tmp", ".run.0a1b2c3g.tmp"}
     assert_same(Path("run"), undisturbed)
 
 

@@ -1,7 +1,8 @@
 """The command line: parse, call, print; one module per verb.
 
 Results go to standard output, progress and messages to standard error. Exit status: 0 done; 1 the work failed; 2 the command
-line, the configuration or the data is wrong (one line); 130 interrupted (Ctrl-C); 143 ended by SIGTERM, after a checkpoint.
+line, the configuration or the data is wrong (one line); 130 interrupted (Ctrl-C); 143 ended by SIGTERM, 129 by SIGHUP: a
+training writes a checkpoint first.
 
 Nothing here imports torch or numpy: a verb does, when it runs, so that `--help` answers at once.
 """
@@ -21,12 +22,13 @@ VERBS = ("train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name; `sys.argv` where None) and return its exit status."""
     from throughtime.cli.errors import CommandError, one_line
+    from throughtime.cli.signals import ended_by_signals
     from throughtime.cli.terminal import Visible, say
 
     try:
-        from throughtime.cli.parser import run
+        with ended_by_signals(), redirect_stdout(Visible(sys.stdout)):
+            from throughtime.cli.parser import run
 
-        with redirect_stdout(Visible(sys.stdout)):
             run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
     except CommandError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from throughtime.showing import visible
@@ -11,7 +12,8 @@ from throughtime.showing import visible
 
 def say(message: str) -> None:
     """A line for the person at the terminal, on standard error."""
-    print(visible(" ".join(message.split())), file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone, as after SIGHUP
+        print(visible(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
 class Visible(io.TextIOBase):

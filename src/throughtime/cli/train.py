@@ -51,7 +51,8 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         _introduce(options, dataset, model)
     watch = _watch(options, dataset) if options.watch and leads else None
     with _computing_on(options.engine):
-        history = _fit(model, options, dataset, out, fabric, watch)
+        with unfinished.telling_what_is_left(out):
+            history = _fit(model, options, dataset, out, fabric, watch)
         leave()
         if not leads:
             return
@@ -59,15 +60,16 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             say(f"kept the weights of epoch {history.best_epoch}, with the lowest valid loss")
         results = _measure(options, dataset, model, history)
         checksums = {name: checksum(part) for name, part in dataset.parts.items()}
-        run.save(
-            out,
-            model,
-            dataset.encoding,
-            config=options.resolved() | {ENVIRONMENT: environment() | {"sha256": checksums}},
-            history=history,
-            metrics=results,
-            overwrite=options.overwrite or options.resume,
-        )
+        with unfinished.telling_what_is_left(out):
+            run.save(
+                out,
+                model,
+                dataset.encoding,
+                config=options.resolved() | {ENVIRONMENT: environment() | {"sha256": checksums}},
+                history=history,
+                metrics=results,
+                overwrite=options.overwrite or options.resume,
+            )
         unfinished.clear(out)
         _draw(out, options, dataset, history, results, watch)
         last = list(dataset.parts)[-1]
@@ -130,7 +132,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
 
     assert isinstance(options.epochs, int)  # `choices.decided` has seen to that
     folder = unfinished.folder(out)
-    resume = f"to go on: throughtime train --resume --out {out}"
+    resume = unfinished.how_to_go_on(out)
     try:
         with refusing():
             every, config = options.checkpoint_every, options.resolved()
@@ -161,8 +163,6 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
     except Interrupted:
         say(f"saved; {resume}")
         raise
-    except OSError as error:
-        raise CommandError(f"{one_line(error)}; the last checkpoint is whole; {resume}") from error
     except (ValueError, TypeError) as error:
         unfinished.clear_unless_begun(out)
         raise Refused(one_line(error)) from error

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from throughtime.cli.errors import Refused, refusing
+from throughtime.cli.errors import CommandError, Refused, one_line, refusing
 from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions
 
 FREE_TO_CHANGE = (*ABOUT_FILES, "on_nonfinite")
@@ -27,6 +30,31 @@ def folder(out: Path) -> Path:
 def clear(out: Path) -> None:
     """Remove the checkpoints of the run `out`."""
     shutil.rmtree(folder(out), ignore_errors=True)
+
+
+def begun(out: Path) -> bool:
+    """Whether there is a checkpoint of the run `out`."""
+    from throughtime.learning.checkpoints import numbered
+
+    return bool(numbered(folder(out)))
+
+
+def how_to_go_on(out: Path) -> str:
+    """The command that resumes the training of the run `out`."""
+    return f"to go on: throughtime train --resume --out {shlex.quote(str(out))}"
+
+
+@contextmanager
+def telling_what_is_left(out: Path) -> Iterator[None]:
+    """Within the block, a file that cannot be written ends the command with a line that tells what there is to go on from."""
+    try:
+        yield
+    except OSError as error:
+        left = f"the last checkpoint is whole; {how_to_go_on(out)}"
+        if not begun(out):
+            clear(out)
+            left = "nothing has been trained yet; try again where there is room to write, or with another --out"
+        raise CommandError(f"{one_line(error)}; {left}") from error
 
 
 def clear_unless_begun(out: Path) -> None:
@@ -49,13 +77,13 @@ def place(options: TrainOptions, shared: bool) -> tuple[TrainOptions | None, Pat
         raise Refused("--out: expected a run folder, where processes started anew find their checkpoints, found none")
     out = options.out or _usual(options)
     again = shared and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    if options.resume or (again and (folder(out).exists() or out.exists())):
+    if options.resume or (again and (begun(out) or out.exists())):
         return _resumed(options, out), out
     if options.out is None and not options.overwrite:
         return options, _free(out)
     with refusing():
         check_free(out, options.overwrite)
-    if folder(out).exists() and not options.overwrite:
+    if begun(out) and not options.overwrite:
         raise Refused(
             f"{folder(out)}: expected no unfinished training, found one; --resume goes on, --overwrite starts anew"
         )
@@ -67,7 +95,7 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
     from throughtime.cli.inputs import FILES, absolute
     from throughtime.learning.checkpoints import read_config
 
-    if not folder(out).exists() and (out / "model.json").is_file():
+    if not begun(out) and (out / "model.json").is_file():
         return None
     with refusing():
         config = _checked(read_config(folder(out)), folder(out))
@@ -116,4 +144,4 @@ def _usual(options: TrainOptions) -> Path:
 def _free(usual: Path) -> Path:
     """`usual`, or the next of `usual`-2, `usual`-3, … that is not there yet, finished or not."""
     numbered = (usual.with_name(f"{usual.name}-{i}") for i in itertools.count(2))
-    return next(path for path in itertools.chain([usual], numbered) if not path.exists() and not folder(path).exists())
+    return next(path for path in itertools.chain([usual], numbered) if not path.exists() and not begun(path))

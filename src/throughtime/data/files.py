@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -38,3 +39,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def not_written(error: OSError, path: Path, what: str, needed: int) -> OSError:
+    """`error` about the folder `path`, with the bytes that `what` needs and those that are free there."""
+    told = f"{error.strerror or error}: {what} needs {needed:,} bytes"
+    there = next((folder for folder in (path, *path.parents) if folder.is_dir()), None)
+    if there is not None:
+        told += f", {shutil.disk_usage(there).free:,} are free"
+    return OSError(error.errno, told, str(path))

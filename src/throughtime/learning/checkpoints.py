@@ -24,7 +24,7 @@ from typing import Any
 
 from torch import Tensor
 
-from throughtime.data.files import write_atomically
+from throughtime.data.files import not_written, write_atomically
 from throughtime.learning.tensor_files import read_tensors
 
 VERSION = 1
@@ -71,7 +71,7 @@ class Checkpoints:
         self._updates, self._seconds = parse_every(every)
         self._since, self._last = 0, time.monotonic()
         self._good: Path | None = None
-        if not resume and self._numbered():
+        if not resume and numbered(self.folder):
             raise ValueError(f"{self.folder}: expected no checkpoints, found those of a training that can be resumed")
 
     def due(self) -> bool:
@@ -94,7 +94,7 @@ class Checkpoints:
             {"config": self._config, "state": state[1]}, ensure_ascii=False
         )  # floats come back exactly
         described = json.dumps({"version": VERSION, "sha256": _checksum(tensors, content), "content": content})
-        path = self.folder / f"{max(map(int, self._numbered()), default=0) + 1:08d}"
+        path = self.folder / f"{max(map(int, numbered(self.folder)), default=0) + 1:08d}"
         temporary = self.folder / f".{path.name}.tmp"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,9 +107,8 @@ class Checkpoints:
             _flush(self.folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            needed = f"{error.strerror}: a checkpoint needs {len(tensors) + len(described):,} bytes{_free(self.folder)}"
-            raise OSError(error.errno, needed, str(self.folder)) from error
-        for old in self._numbered():
+            raise not_written(error, self.folder, "a checkpoint", len(tensors) + len(described)) from error
+        for old in numbered(self.folder):
             if self.folder / old not in (path, self._good):
                 shutil.rmtree(self.folder / old, ignore_errors=True)
         self._good = path
@@ -120,7 +119,7 @@ class Checkpoints:
 
         Raises: ValueError: there are checkpoints, and all are damaged.
         """
-        names = self._numbered()
+        names = numbered(self.folder)
         for name in reversed(names):
             try:
                 tensors, content = _read(self.folder / name)
@@ -134,10 +133,12 @@ class Checkpoints:
             raise ValueError(f"{self.folder}: expected a whole checkpoint, found {len(names)}, all damaged")
         return None
 
-    def _numbered(self) -> list[str]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(entry.name for entry in self.folder.iterdir() if re.fullmatch(r"\d{8}", entry.name, re.ASCII))
+
+def numbered(folder: Path) -> list[str]:
+    """The names of the checkpoints in `folder`, the oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if re.fullmatch(r"\d{8}", entry.name, re.ASCII))
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -195,10 +196,3 @@ def _flush(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _free(folder: Path) -> str:
-    try:
-        return f", {shutil.disk_usage(folder).free:,} are free"
-    except OSError:
-        return ""

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a training, after a checkpoint was saved.
+    """Ctrl-C, SIGTERM or SIGHUP ended a training, after a checkpoint was saved.
 
     Attributes:
-        signal: SIGINT or SIGTERM.
+        signal: SIGINT, SIGTERM or SIGHUP.
     """
 
     def __init__(self, number: int) -> None:
@@ -30,7 +30,7 @@ class Pending:
 
 @contextmanager
 def deferred(active: bool) -> Iterator[Pending]:
-    """Note the first SIGINT or SIGTERM instead of acting on it; a second Ctrl-C acts at once.
+    """Note the first of `SIGNALS` instead of acting on it; a second Ctrl-C acts at once. One that is ignored stays ignored.
 
     Args: active: False: nothing is noted, signals act as always. (So it is outside the main thread, where Python has none.)
     """
@@ -44,7 +44,8 @@ def deferred(active: bool) -> Iterator[Pending]:
             raise KeyboardInterrupt
         pending.signal = number
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
     try:
         yield pending
     finally:

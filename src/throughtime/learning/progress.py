@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from throughtime.learning.history import Row
 
@@ -34,6 +36,25 @@ class _Bar(Progress):
         )
 
 
+class _Lenient(io.TextIOBase):
+    """A stream that goes silent when its terminal is gone, as after SIGHUP: that must not keep a training from its checkpoint."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 @contextmanager
 def progress_bar(show: bool | None, steps: int, done: int = 0) -> Iterator[Progress]:
     """A bar over `steps` updates, some of them `done`, on standard error; with `show` None, only where that is a terminal and
@@ -50,6 +71,6 @@ def progress_bar(show: bool | None, steps: int, done: int = 0) -> Iterator[Progr
         yield Progress()
         return
     columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = Console(file=_Lenient(sys.stderr))  # type: ignore[arg-type]
     with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield _Bar(bar, bar.add_task("training", total=steps, completed=done))

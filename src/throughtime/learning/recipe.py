@@ -80,7 +80,7 @@ def fit(
         progress: a progress bar on standard error; None: where that is a terminal.
         watch: called after every epoch with the model and the row of the history, to which it may add numbers.
         checkpoint: where to write checkpoints, how often, and whether to go on from the last one, which ends with the same
-            weights to the bit as a training that was never stopped. Ctrl-C and SIGTERM write one before they end it.
+            weights to the bit as a training that was never stopped. Ctrl-C, SIGTERM and SIGHUP write one before they end it.
         on_nonfinite: a loss or gradient that is NaN or infinite: "stop", or "skip": leave that batch out. Either way a black
             box, the folder `nonfinite` beside the checkpoints, keeps what happened.
         fabric: a launched `lightning_fabric.Fabric`, whose processes share every batch: all call `fit` with the same arguments.
@@ -90,7 +90,7 @@ def fit(
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite, and so for every batch of an epoch with "skip".
-        Interrupted: Ctrl-C or SIGTERM, where there are checkpoints.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP, where there are checkpoints.
         OSError: a checkpoint cannot be written.
         TypeError, ValueError: an argument, the data or a checkpoint is wrong; the message names it.
     """

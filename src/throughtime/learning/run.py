@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tomllib
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 
 from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
-from throughtime.data.files import write_atomically
+from throughtime.data.files import not_written, write_atomically
 from throughtime.data.records import Records
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checksums import check_checksums, write_checksums
@@ -212,18 +213,31 @@ def save(
         "vocabulary.json": _json(encoding.to_json()),
         "metrics.json": _json(metrics),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
     try:
+        temporary.mkdir(parents=True)
+        _remove_leftovers(path, temporary)
         for name, content in contents.items():
             write_atomically(temporary / name, content)
         history.to_csv(temporary / "metrics.csv")
         write_checksums(temporary, FILES)
         _take_place(temporary, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise not_written(error, path, "a run", sum(map(len, contents.values()))) from error
         raise
+    _remove_leftovers(path)
+
+
+def _remove_leftovers(path: Path, *kept: Path) -> None:
+    """Remove the temporary folders of runs at `path` that were killed while they were written; a run that was about to be
+    replaced stays as long as there is none in its place."""
+    old = r"(\.old)?" if path.exists() else ""
+    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp{old}")
+    for folder in path.parent.iterdir():
+        if named.fullmatch(folder.name) and folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _take_place(new: Path, path: Path) -> None:
