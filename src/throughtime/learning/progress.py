@@ -37,7 +37,7 @@ class _Bar(Progress):
 
 
 class _Lenient(io.TextIOBase):
-    """A stream that goes silent when its terminal is gone, as after SIGHUP: that must not keep a training from its checkpoint."""
+    """A stream that goes silent when its terminal is gone, as after SIGHUP: no reason to miss the checkpoint."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
