@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
@@ -42,6 +41,7 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.randomness import drawing_from, dropout
 from throughtime.reading import READERS, make_query
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.weights import dtype_of, settled
@@ -189,6 +189,7 @@ class SequenceModel(nn.Module):
         *,
         s0: Tensor | None = None,
         return_state: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Any:
         """The loss of the model's task, a differentiable scalar: cross-entropy in nats, or squared error.
 
@@ -198,9 +199,11 @@ class SequenceModel(nn.Module):
                 "classify" and "regress".
             reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
             return_state: also return the final states [layers, B, d], cut from the gradient: what truncated BPTT carries on.
+            generator: what dropout draws from; None: PyTorch's global generator.
         """
         check_choice("reduction", reduction, REDUCTIONS)
-        x, lengths = self._read(x, lengths, s0, return_state)
+        with drawing_from(generator):
+            x, lengths = self._read(x, lengths, s0, return_state)
         sizes = {"B": x.shape[0], "T": x.shape[1], "k": self.k}
         axes = [a for a in sizes if (a != "T" or self.task not in OF_ROWS) and (a != "k" or self.task in OF_VALUES)]
         check_shape("y", y, axes, [sizes[a] for a in axes])
@@ -216,7 +219,8 @@ class SequenceModel(nn.Module):
             return (value, final) if return_state else value
         if self.task not in OF_VALUES and ops.unwatched():
             check_label_range(y, self.k, lengths)
-        z, final = self._run(x, lengths, s0)
+        with drawing_from(generator):
+            z, final = self._run(x, lengths, s0)
         loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
         z = z.unsqueeze(1) if self.task in OF_ROWS else z
         value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
@@ -309,7 +313,7 @@ class SequenceModel(nn.Module):
                 x = x.where(real if encoder is None else real.unsqueeze(-1), 0)
             x = self.embedding(x.long())
         if self.input_dropout and x.is_floating_point():
-            x = F.dropout(x, self.input_dropout, self.training)
+            x = dropout(x, self.input_dropout, self.training)
         return x, lengths
 
     def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -318,7 +322,7 @@ class SequenceModel(nn.Module):
         if self.task in OF_ROWS:
             last = final[-self.directions :].transpose(0, 1).flatten(1)
             states = READERS[self.read](states, last, lengths, self.query)
-        return self.readout(F.dropout(states, self.readout_dropout, self.training)), final
+        return self.readout(dropout(states, self.readout_dropout, self.training)), final
 
     def _is_elman(self) -> bool:
         """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""

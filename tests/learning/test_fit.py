@@ -181,6 +181,13 @@ def test_non_finite_gradient_stops_and_keeps_the_weights() -> None:
 X, Y = torch.zeros(2, 5, 3), torch.zeros(2, 5, dtype=torch.int64)
 BAD_ARGUMENTS = {
     "model": ((nn.Linear(3, 4), (X, Y)), {}, TypeError, "model: expected a module with .loss"),
+    "no module": ((lambda x: x, (X, Y)), {}, TypeError, "model: expected a module with .loss.*, found function"),
+    "LBFGS": (
+        (None, (X, Y)),
+        {"optimizer": torch.optim.LBFGS},
+        TypeError,
+        "optimizer: expected one that steps by a gradient.*, found LBFGS, whose step evaluates the loss itself",
+    ),
     "data": ((None, X), {}, TypeError, "train: expected Sequences"),
     "empty": ((None, (X[:0], Y[:0])), {}, ValueError, "train: x: expected at least one sequence, found none"),
     "length 0": ((None, (X, Y, [0, 5])), {}, ValueError, r"train: lengths\[0\]: expected 1 to 5 steps, found 0"),
@@ -207,6 +214,66 @@ BAD_ARGUMENTS = {
     "reduction": ((None, (X, Y)), {"reduction": "sum"}, ValueError, "reduction: expected one of 'sequence', 'token'"),
     "label": ((None, (X, Y + 9)), {}, ValueError, "label in row 0, step 0: expected 0 to 3"),
 }
+
+
+class OnlyLoss(nn.Module):
+    """Nothing but parameters and a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList([network()])
+
+    def loss(self, x, y, lengths):
+        return self.inner[0].loss(x, y, lengths)
+
+
+def test_a_model_with_only_a_loss_is_judged_by_it() -> None:
+    model, data = OnlyLoss(), ragged()
+    history = tt.fit(model, data, ragged(4), epochs=3, patience=2)
+    found, expected = tt.evaluate(model, ragged(4)), tt.evaluate(model.inner[0], ragged(4))
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    assert (found.accuracy, found.count) == (None, expected.count)
+    assert history["valid_loss"][-1] == pytest.approx(expected.loss, rel=1e-12)
+    assert "valid_accuracy" not in history.rows[0]
+
+
+class NoLengths(OnlyLoss):
+    def loss(self, x, y):
+        return None
+
+
+class NoLengthsInForward(OnlyLoss):
+    def forward(self, x):
+        return None
+
+
+class NoInitialState(OnlyLoss):
+    def loss(self, x, y, lengths, s0=None, return_state=False):
+        return None
+
+
+WRONG_MODELS = {
+    "loss": (NoLengths, {}, r"model: expected \.loss to take \(x, y, lengths\), found \(x, y\): too many"),
+    "reduction": (
+        OnlyLoss,
+        {"reduction": "token"},
+        r"\.loss to take \(x, y, lengths, reduction=\), found .* 'reduction'",
+    ),
+    "truncate": (OnlyLoss, {"truncate": 3}, r"\.loss to take \(x, y, lengths, s0=, return_state=\), found .* 's0'"),
+    "state": (
+        NoInitialState,
+        {"truncate": 3},
+        r"expected \.initial_state\(B\) for truncate, found none in NoInitialState",
+    ),
+    "forward": (NoLengthsInForward, {}, r"model: expected forward to take \(x, lengths\), found \(x\): too many"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MODELS)
+def test_what_a_model_lacks_is_told_before_the_first_epoch(name: str) -> None:
+    kind, options, message = WRONG_MODELS[name]
+    with pytest.raises(TypeError, match=message):
+        tt.fit(kind(), ragged(), ragged(4), **options)
 
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)

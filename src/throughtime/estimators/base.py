@@ -185,12 +185,16 @@ class SequenceEstimator(BaseEstimator):
             "nonlinearity": self.nonlinearity,
             "task": self._task,
         }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed())
-            self.model_ = SequenceModel(**self._architecture)
+        self.model_ = self._empty().to_empty(device="cpu")
+        self.model_.reset_parameters(torch.Generator().manual_seed(self._seed()))
         self._optimizer: torch.optim.Optimizer | None = None
         self.loss_curve_: list[float] = []
         self.n_iter_ = 0
+
+    def _empty(self) -> SequenceModel:
+        """A network without memory for its weights, so that nothing is drawn from PyTorch's global generator."""
+        with torch.device("meta"):
+            return SequenceModel(**self._architecture)
 
     def _seed(self) -> int:
         return int(self._random.randint(2**31 - 1))
@@ -240,8 +244,8 @@ class SequenceEstimator(BaseEstimator):
         weights = state.pop("_safetensors", None)
         super().__setstate__(state)
         if weights is not None:
-            self.model_ = SequenceModel(**self._architecture)
-            self.model_.load_state_dict(from_safetensors(weights))
+            self.model_ = self._empty()
+            self.model_.load_state_dict(from_safetensors(weights), assign=True)
             self._optimizer = None
 
 

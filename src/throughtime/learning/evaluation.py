@@ -12,8 +12,9 @@ from torch import Tensor
 
 from throughtime.data.batches import Batch, schedule
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.learning.models import has_forward
 from throughtime.learning.processes import Team
-from throughtime.learning.windows import Data, as_sequences, counted, walk
+from throughtime.learning.windows import Data, as_sequences, counted, labelled, walk
 from throughtime.loss import step_losses
 from throughtime.weights import dtype_of
 
@@ -24,7 +25,7 @@ class Evaluation:
 
     Attributes:
         loss: per target that counts: cross-entropy in nats for labels, the model's loss (squared error) for values.
-        accuracy: the share of labels predicted right; None for values.
+        accuracy: the share of labels predicted right; None for values, and for a model that has only a loss.
         count: how many targets counted.
     """
 
@@ -39,7 +40,8 @@ def evaluate(
     """The loss and accuracy of `model` on `data`, each target counted once.
 
     Args:
-        model: model(x, lengths) -> logits, where the targets are labels; .loss(x, y, lengths) where they are values.
+        model: model(x, lengths) -> logits, where the targets are labels; .loss(x, y, lengths) where they are values, or the
+            model has no forward.
         data: `Sequences`, or (x, y) or (x, y, lengths) as in `fit`.
         batch_size: sequences computed side by side; changes the speed and the memory, not the result.
         truncate: walk the sequences in windows of so many steps, carrying the state: for long sequences.
@@ -47,7 +49,7 @@ def evaluate(
     """
     team = team or Team()
     sequences = as_sequences(data, dtype_of(model), "data")
-    labels = sequences.y is not None and sequences.y.dtype.kind == "i"
+    labels = labelled(sequences) and has_forward(model)
     total, right, count = 0.0, 0, 0
 
     def run(batch: Batch, **state: Any) -> Any:

@@ -17,6 +17,7 @@ from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checkpoints import Checkpoints
 from throughtime.learning.interruption import Interrupted, Pending
+from throughtime.learning.models import loss_options
 from throughtime.learning.nonfinite import KEPT, NonFiniteError, Report, examine, write_black_box
 from throughtime.learning.processes import Team
 from throughtime.learning.progress import Progress
@@ -31,6 +32,7 @@ class Learner:
     """What stays the same throughout a training.
 
     Attributes:
+        generator: what the model draws from while it learns, such as dropout.
         lanes: the states that all lanes begin with, where states are carried.
         limit: the greatest norm of the gradient.
         set_rate: sets the learning rate by the share of the epochs done.
@@ -42,6 +44,7 @@ class Learner:
     model: Any
     sequences: Sequences
     optimizer: torch.optim.Optimizer
+    generator: torch.Generator
     lanes: State | None
     reduction: str
     limit: float | None
@@ -56,6 +59,7 @@ class Learner:
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.dtype = dtype_of(self.model)
+        self.options = loss_options(self.model, self.reduction, self.lanes is not None, self.generator)
 
     def begin(self) -> Standing:
         """The beginning, or where the last checkpoint left off. From then on there is a checkpoint to go on from."""
@@ -65,7 +69,7 @@ class Learner:
         state = self.checkpoint.load() if self.checkpoint.resume else None
         standing = Standing()
         if state is not None:
-            standing = unpack(state, self.model, self.optimizer, self.lanes, self.settings)
+            standing = unpack(state, self.model, self.optimizer, self.generator, self.lanes, self.settings)
         self.team.check_alike("checkpoint", standing.epoch, standing.done)
         if state is None:
             self.save(standing)
@@ -76,7 +80,7 @@ class Learner:
         assert self.checkpoint is not None
         lanes = None if standing.carried is None else self.team.gather_lanes(standing.carried.states)
         if self.team.leads:
-            self.checkpoint.save(pack(standing, self.model, self.optimizer, lanes, self.settings))
+            self.checkpoint.save(pack(standing, self.model, self.optimizer, self.generator, lanes, self.settings))
 
     def epoch(self, standing: Standing, windows: list[Window], bar: Progress, began: float, pending: Pending) -> None:
         """One update for each window that is not done yet.
@@ -141,9 +145,9 @@ class Learner:
         if not len(window.lanes):
             return None, 0.0, 0, None
         batch = collate(self.sequences, window).to(self.dtype)
-        options: dict[str, Any] = {} if self.reduction == "sequence" else {"reduction": self.reduction}
+        options = dict(self.options)
         if carried is not None:
-            options |= {"s0": carried.before(self.model, batch), "return_state": True}
+            options["s0"] = carried.before(self.model, batch)
         found = self.model.loss(batch.x, batch.y, batch.lengths, **options)
         loss, final = found if carried is not None else (found, None)
         loss.backward()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from inspect import Parameter, signature
 
 from torch import nn, optim
 
@@ -41,12 +42,21 @@ def make_optimizer(
         optimizer: a name above, or a factory such as `functools.partial(torch.optim.Adam, amsgrad=True)`.
         lr: learning rate η; the optimiser's default where None.
 
-    Raises: ValueError: an unknown name, or a learning rate that is not positive.
+    Raises:
+        ValueError: an unknown name, or a learning rate that is not positive.
+        TypeError: an optimiser that evaluates the loss itself, several times in a step, such as LBFGS.
     """
     if lr is not None and not lr > 0:
         raise ValueError(f"lr: expected a positive number, found {lr}")
     if not isinstance(optimizer, str):
-        return optimizer(parameters) if lr is None else optimizer(parameters, lr=lr)  # type: ignore[call-arg]
+        made = optimizer(parameters) if lr is None else optimizer(parameters, lr=lr)  # type: ignore[call-arg]
+        closure = signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is Parameter.empty:
+            raise TypeError(
+                "optimizer: expected one that steps by a gradient, as those of torch.optim do but for LBFGS, "
+                f"found {type(made).__name__}, whose step evaluates the loss itself"
+            )
+        return made
     check_choice("optimizer", optimizer, tuple(OPTIMIZERS))
     make, default = OPTIMIZERS[optimizer]
     return make(parameters, lr=default if lr is None else lr)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
+from torch import nn
 
 from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
@@ -23,10 +23,11 @@ from throughtime.learning.evaluation import evaluate
 from throughtime.learning.history import History, Row
 from throughtime.learning.interruption import deferred
 from throughtime.learning.learner import Learner
+from throughtime.learning.models import check_model, generator_of, seeded
 from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
 from throughtime.learning.processes import Team
 from throughtime.learning.progress import progress_bar
-from throughtime.learning.windows import Data, as_sequences, checksum
+from throughtime.learning.windows import Data, as_sequences, checksum, labelled
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
 from throughtime.weights import dtype_of
 
@@ -63,7 +64,8 @@ def fit(
     Args:
         model: changed in place. Its loss is summed over the steps and averaged over the instances ("sequence"), or it takes
             `reduction=`. For `truncate` it has `.initial_state(B)`, and its loss takes `s0=` and `return_state=True`, as
-            `ElmanNetwork` and `SequenceModel` do.
+            `ElmanNetwork` and `SequenceModel` do. A model with only `.loss` is judged by that on `valid`; where it has a
+            `forward` and `valid` has labels, model(x, lengths) are their logits, which tell the accuracy, too.
         train, valid: `Sequences`; or (x, y) or (x, y, lengths), lists of sequences or padded arrays or tensors:
             x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (−100: ignored), lengths [B].
         optimizer: "gd" (gradient descent on the full batch, θ ← θ − η ∇θ), "sgd", "momentum", "rmsprop", "adam", "adamw", or
@@ -76,7 +78,10 @@ def fit(
         truncate: window τ in steps of truncated BPTT; None: each sequence whole, which is exact.
         reduction: "sequence" or "token", as in `ElmanNetwork.loss`.
         patience: stop when the validation loss has not fallen for so many epochs, and restore the weights of the best one.
-        seed: of the shuffling and of dropout; the same seed gives the same weights on the same machine and threads.
+        seed: of the shuffling and of dropout; the same seed gives the same weights on the same machine and threads. The
+            library's own models draw from a generator of their training, so that trainings may run in several Python threads.
+            Where any part of the model, or the optimiser, is of another library, PyTorch's global generator is seeded for the
+            time of the training and then put back: run one of those at a time.
         progress: a progress bar on standard error; None: where that is a terminal.
         watch: called after every epoch with the model and the row of the history, to which it may add numbers.
         checkpoint: where to write checkpoints, how often, and whether to go on from the last one, which ends with the same
@@ -98,11 +103,13 @@ def fit(
     check_choice("reduction", reduction, REDUCTIONS)
     check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
     check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
+    check_model(model, reduction, truncate is not None, held_out is not None and labelled(held_out))
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm
     if limit is not None and not limit > 0:
         raise ValueError(f"clip_norm: expected a positive number, None or 'auto', found {clip_norm!r}")
     update = make_optimizer(optimizer, model.parameters(), lr)
     rates = [group["lr"] for group in update.param_groups]
+    generator = generator_of(model, update)
     team = Team(fabric)
 
     def set_rate(done: float) -> None:
@@ -114,7 +121,9 @@ def fit(
 
     windows = plan(0)
     lanes = None if truncate is None else model.initial_state(len(windows[0].lanes))
-    learner = Learner(model, sequences, update, lanes, reduction, limit, set_rate, on_nonfinite, team, checkpoint)
+    learner = Learner(
+        model, sequences, update, generator, lanes, reduction, limit, set_rate, on_nonfinite, team, checkpoint
+    )
     if checkpoint is not None:
         learner.settings = {
             "lr": rates,
@@ -130,8 +139,7 @@ def fit(
             "train": checksum(sequences),
             "valid": None if held_out is None else checksum(held_out),
         }
-    with torch.random.fork_rng(devices=[]), deferred(checkpoint is not None) as pending:
-        torch.manual_seed(seed)
+    with seeded(generator, seed), deferred(checkpoint is not None) as pending:
         standing = learner.begin()
         done = (standing.epoch - 1) * len(windows) + standing.done
         with progress_bar(progress, epochs * len(windows), done) as bar:
@@ -170,12 +178,12 @@ def _checked(
     truncate: int | None,
     patience: int | None,
 ) -> tuple[Sequences, Sequences | None, int]:
-    if not callable(getattr(model, "loss", None)):
-        raise TypeError(f"model: expected a module with .loss(x, y, lengths), found {type(model).__name__}")
     check_positive("epochs", epochs)
     for name, value in (("truncate", truncate), ("patience", patience), ("batch_size", batch_size)):
         if value is not None:
             check_positive(name, value)
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "loss", None)):
+        raise TypeError(f"model: expected a module with .loss(x, y, lengths), found {type(model).__name__}")
     if patience is not None and valid is None:
         raise ValueError("patience: expected validation sequences `valid` to watch, found None")
     dtype = dtype_of(model)

@@ -84,10 +84,11 @@ def pack(
     standing: Standing,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
     lanes: States | None,
     settings: dict[str, Any],
 ) -> State:
-    """The tensors and numbers of a checkpoint. PyTorch's random state is among them.
+    """The tensors and numbers of a checkpoint. The state of the random generator is among them.
 
     Args:
         lanes: the carried states of all lanes.
@@ -97,7 +98,7 @@ def pack(
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (standing.best.weights or {}).items()}
-    tensors["random"] = torch.get_rng_state()
+    tensors["random"] = generator.get_state()
     tensors |= named("lanes", lanes)
     values: dict[str, Any] = {name: getattr(standing, name) for name in NUMBERS}
     values |= {"best_loss": standing.best.loss, "best_since": standing.best.since, "history": standing.history.rows}
@@ -117,9 +118,14 @@ def pack(
 
 
 def unpack(
-    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, lanes: States | None, settings: dict[str, Any]
+    state: State,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    lanes: States | None,
+    settings: dict[str, Any],
 ) -> Standing:
-    """Where the training stood; gives the model, the optimiser and PyTorch's random generator what they had then.
+    """Where the training stood; gives the model, the optimiser and the random generator what they had then.
 
     Args: lanes: of the parts, shapes and dtype that carried states have; None: no states are carried.
 
@@ -143,11 +149,11 @@ def unpack(
         for name, part in named("lanes", lanes).items():
             _check_tensor(tensors, name, part.shape, part.dtype)
         standing.carried = Carried(carried)
-    random = _check_tensor(tensors, "random", torch.get_rng_state().shape, torch.uint8)
+    random = _check_tensor(tensors, "random", generator.get_state().shape, torch.uint8)
     _restore_optimizer(optimizer, tensors, values.get("optimizer"))
     model.load_state_dict({name: tensors[f"model.{name}"] for name in weights})
     try:
-        torch.set_rng_state(random)
+        generator.set_state(random)
     except RuntimeError as error:
         raise ValueError(
             f"checkpoint: random: expected a state of PyTorch's generator, found another: {error}"

@@ -101,6 +101,11 @@ def checksum(sequences: Sequences) -> str:
     return digest.hexdigest()
 
 
+def labelled(sequences: Sequences) -> bool:
+    """Whether the targets are labels, not values."""
+    return sequences.y is not None and sequences.y.dtype.kind == "i"
+
+
 def counted(y: Tensor) -> int:
     """How many targets count: labels that are not −100, or rows of values that are not NaN."""
     if y.is_floating_point():

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -18,6 +17,7 @@ from throughtime import ops
 from throughtime.notation import check_lengths, check_starts, check_symbol_range, is_symbols
 from throughtime.program_ops import run_program
 from throughtime.programs import Program
+from throughtime.randomness import dropout
 
 State = tuple[Tensor, ...]
 
@@ -209,7 +209,7 @@ class Layers(nn.RNNBase):
 
     def _drop(self, x: Tensor, batch_first: bool) -> Tensor:
         """Dropout, laid out steps first, so that the random numbers fall as in torch.nn's layers."""
-        steps = F.dropout((x.transpose(0, 1) if batch_first else x).contiguous(), self.dropout)
+        steps = dropout((x.transpose(0, 1) if batch_first else x).contiguous(), self.dropout)
         return steps.transpose(0, 1) if batch_first else steps
 
     def _check(
