@@ -28,9 +28,9 @@ def counted_labels(y: Tensor, lengths: Tensor | None) -> Tensor:
     return y.where(real_steps(y.shape[0], lengths, y.device).T, IGNORED)
 
 
-def normalizer(y: Tensor, reduction: str) -> int:
+def normalizer(y: Tensor, reduction: str) -> int | Tensor:
     """What the sum of all step losses is divided by: B for "sequence", the number of steps that count for "token"."""
-    return y.shape[1] if reduction == "sequence" else max(int((y != IGNORED).sum()), 1)
+    return y.shape[1] if reduction == "sequence" else (y != IGNORED).sum().clamp_min(1)
 
 
 def step_losses(z: Tensor, y: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from throughtime import ops, step
 from throughtime.contraction import Gradients
+from throughtime.dispatch import readable
 from throughtime.notation import (
     NONLINEARITIES,
     REDUCTIONS,
@@ -124,9 +125,9 @@ class ElmanNetwork(nn.Module):
         """
         U, W, b, V, c, own_s0 = (getattr(self, name) for name in PARAMETERS)
         x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
-        states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity)
-        z = F.linear(states.transpose(0, 1), V, c)
-        return (z, final) if return_state else z
+        states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, batch_first=True)
+        z = F.linear(states, V, c)
+        return (z, final.squeeze(0)) if return_state else z
 
     def loss(
         self,
@@ -195,10 +196,10 @@ class ElmanNetwork(nn.Module):
     def _checked(
         self, x: Tensor, lengths: Any, s0: Tensor | None, own_s0: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The arguments of the operator: x with time first, lengths, initial states."""
+        """The arguments of the operator: x, lengths, initial states."""
         B, T = check_inputs(x, self.n, dtype)
         lengths = check_lengths(lengths, B, T)
-        if not torch.compiler.is_compiling():
+        if readable(x):
             if is_symbols(x):
                 check_symbol_range(x, self.n, lengths)
             else:
@@ -207,15 +208,14 @@ class ElmanNetwork(nn.Module):
             check_shape("s0", s0, ("B", "d"), (B, self.d))
         elif own_s0 is not None:
             s0 = own_s0.expand(B, self.d)
-        return x.transpose(0, 1), lengths, s0
+        return x, lengths, s0
 
     def _step_arguments(self, x: Tensor, y: Tensor, lengths: Any, s0: Tensor | None, reduction: str) -> tuple:
         check_choice("reduction", reduction, REDUCTIONS)
         U, W, b, V, c, own_s0 = weights(self, PARAMETERS)
-        x_first, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
-        T, B = x_first.shape[:2]
-        y = check_labels(y, B, T)
-        return x_first, y.T, U, W, b, V, c, s0, lengths, self.nonlinearity, reduction
+        x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
+        y = check_labels(y, *x.shape[:2])
+        return x.transpose(0, 1), y.T, U, W, b, V, c, s0, lengths, self.nonlinearity, reduction
 
 
 def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]]) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.dispatch import readable
+
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 REDUCTIONS = ("sequence", "token")
 IGNORED = -100
@@ -100,7 +102,7 @@ def check_lengths(lengths: Any, B: int, T: int) -> Tensor | None:
         lengths = lengths.cpu()
     if lengths.shape != (B,):
         raise ValueError(f"lengths: expected shape [B={B}], found {_shape(lengths.shape)}")
-    if torch.compiler.is_compiling():  # a graph is made for any lengths
+    if not readable(lengths):  # a graph is made for any lengths
         return lengths
     low, high = (v.item() for v in lengths.aminmax())
     if low < 1 or high > T:

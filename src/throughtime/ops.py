@@ -3,15 +3,18 @@
     throughtime::recurrence            x, U, W, b, s_0 -> all states and the final ones
     throughtime::recurrence_backward   ∂L/∂states, ∂L/∂final -> ∂L/∂x, ∂L/∂U, ∂L/∂W, ∂L/∂b, ∂L/∂s_0
 
-Both have a schema, shape functions, derivatives and an autocast rule (float32). The derivative of the second is taken through
-the reference engine, so that second and higher derivatives are exact under every engine.
+Both have a schema, shape functions and a count of FLOPs, the first a derivative and an autocast rule (float32). Second and
+higher derivatives are taken through the reference, from the inputs, so that they are exact under every engine. Which way a call
+takes is told in `dispatch`.
 
-Layout (time first): x [T, B, n] or symbols [T, B]; states, δ [T, B, d]; s0, final [B, d]; lengths int64 [B] or None.
+Layout: x [T, B, n] or symbols [T, B]; states [T, B, d], contiguous; with `batch_first`, T and B trade places in all of these.
+s0 [B, d]; final [1, B, d], as a layer's h_n; lengths int64 [B] or None. The gradient of x lies in memory like x.
 Public arguments are checked by the callers (see `notation`), not here.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -22,8 +25,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from throughtime import contraction
+from throughtime import contraction, traced
+from throughtime.dispatch import (
+    AT_ONCE,
+    COMPOSITE,
+    TRACED,
+    derivatives,
+    has_changed,
+    saved_apart,
+    untransformed,
+    way,
+)
 from throughtime.engines import native, reference
 from throughtime.layout import laid_out_like, new_like
 from throughtime.notation import check_choice, check_positive
@@ -103,12 +117,13 @@ def engine_for(W: Tensor) -> ModuleType:
 
 _library = torch.library.Library("throughtime", "DEF")
 _library.define(
-    "recurrence(Tensor x, Tensor U, Tensor W, Tensor? b, Tensor? s0, Tensor? lengths, str nonlinearity, bool reverse)"
-    " -> (Tensor, Tensor)"
+    "recurrence(Tensor x, Tensor U, Tensor W, Tensor? b, Tensor? s0, Tensor? lengths, str nonlinearity, bool reverse,"
+    " bool batch_first=False, Tensor? b_hh=None) -> (Tensor, Tensor)"
 )
 _library.define(
     "recurrence_backward(Tensor? dstates, Tensor? dfinal, Tensor states, Tensor x, Tensor U, Tensor W, Tensor? s0,"
-    " Tensor? lengths, str nonlinearity, bool reverse, bool[] needs) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    " Tensor? lengths, str nonlinearity, bool reverse, bool[] needs, bool batch_first=False)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _recurrence = torch.ops.throughtime.recurrence.default
 _recurrence_backward = torch.ops.throughtime.recurrence_backward.default
@@ -119,64 +134,70 @@ def recurrence(
     x: Tensor,
     U: Tensor,
     W: Tensor,
-    b: Tensor | tuple[Tensor, Tensor] | None = None,
+    b: Tensor | None = None,
     s0: Tensor | None = None,
     lengths: Tensor | None = None,
     nonlinearity: str = "tanh",
     reverse: bool = False,
     batch_first: bool = False,
+    b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """s_t = σ(U x_t + W s_{t-1} + b) over all steps; differentiable any number of times.
+    """s_t = σ(U x_t + W s_{t-1} + b) over all steps; differentiable any number of times, in both modes.
 
     Args:
         x: [T, B, n] float, or integer symbols [T, B] in 0..n−1 (each a one-hot vector).
         U, W: [d, n], [d, d].
-        b: [d], or the two summands of it that torch.nn.RNN has, or None.
+        b: [d], or None.
         s0: [B, d], or None for zero: then the first step has no product with W, which only a W that is not finite can tell.
         lengths: int64 [B] in 1..T, or None. Later steps are padding: their states are zero and x is not read there.
         nonlinearity: "tanh", "relu", "logistic" or "identity".
         reverse: walk each row from its last step to its first.
         batch_first: whether T and B trade places in x and in the states.
+        b_hh: [d], to be added to b, as torch.nn.RNN has its bias in two summands; or None.
 
     Returns:
-        states [T, B, d], which lie in memory like x, and the final state of each row [B, d].
+        states [T, B, d], contiguous, and the final state of each row [1, B, d].
 
-    Within a transform of `torch.func` the reference engine runs, whatever the choice: its operations are PyTorch's own, which
-    every transform knows. A single step from a given state is made of PyTorch's own operations too: there is nothing to save.
+    A single step from a given state is made of PyTorch's own operations: there is nothing to save.
     """
-    eager = unwatched() and not torch._C._is_any_autocast_enabled()
-    one_step = x.shape[1 if batch_first else 0] == 1 and s0 is not None and x.dim() == 3
-    b, b_hh = b if isinstance(b, tuple) else (b, None)
-    if eager and not one_step:
-        return _apply_recurrence(x, U, W, b, b_hh, s0, lengths, nonlinearity, reverse, batch_first)
+    call = x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh
+    chosen = way((x, U, W, b, s0, b_hh))
+    if chosen is AT_ONCE and not torch._C._is_any_autocast_enabled():
+        if s0 is not None and x.shape[1 if batch_first else 0] == 1 and x.dim() == 3:
+            return _one_step(x, U, W, b, s0, nonlinearity, batch_first, b_hh)
+        return _apply_recurrence(*call) if torch.is_grad_enabled() else _forward(*call)
+    if chosen is COMPOSITE:
+        return _composite(*call)
+    if chosen is TRACED:
+        return traced.recurrence(*call)
+    return _recurrence(*call)
+
+
+def _one_step(x, U, W, b, s0, nonlinearity, batch_first, b_hh):
+    b = b if b_hh is None else b + b_hh
+    s = sigma(torch.addmm(F.linear(x[:, 0] if batch_first else x[0], U, b), s0, W.T), nonlinearity)
+    return torch.stack((s,), int(batch_first)), torch.stack((s,))  # two of their own, to be changed in place at will
+
+
+def _composite(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh):
+    """The recurrence of PyTorch's own differentiable operations; float32 under autocast, as the operator."""
+    device = W.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        x, U, W, b, s0, b_hh = map(_float32, (x, U, W, b, s0, b_hh))
+        with torch.autocast(device, enabled=False):
+            return _composite(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
+    x = x.transpose(0, 1) if batch_first else x
+    b = b if b_hh is None else b + b_hh
+    if s0 is None and len(x) == 1 and torch.is_grad_enabled():
+        s0 = W.new_zeros(x.shape[1], W.shape[0])  # for W to have a gradient, zero, as in torch.nn.RNN
+    states, final = reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
     if batch_first:
-        x = x.transpose(0, 1)
-    if b_hh is not None:
-        b = b + b_hh  # type: ignore[operator]
-    if torch._C._are_functorch_transforms_active():
-        states, final = reference.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
-    elif eager:
-        s = sigma(torch.addmm(F.linear(x[0], U, b), s0, W.T), nonlinearity)  # type: ignore[arg-type]
-        states, final = s.unsqueeze(0), s.clone()
-    else:
-        states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
-    return states.transpose(0, 1) if batch_first else states, final
+        states = states.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+    return states, final.unsqueeze(0).clone()
 
 
-def unwatched() -> bool:
-    """Whether no tracer, transform or mode has to see the operator, so that its two trips through PyTorch's dispatcher (half of
-    what a small call costs) can be saved: the same functions are then called at once."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
-    )
-
-
-def untransformed(function: type[torch.autograd.Function]) -> Any:
-    """`function.apply` for where no transform of `torch.func` is active. Function.apply itself prepares for them, at a tenth of
-    the cost of a small call."""
-    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+def _float32(t: Tensor | None) -> Tensor | None:
+    return t if t is None or not t.is_floating_point() or t.dtype == torch.float64 else t.float()
 
 
 def _engine(x: Tensor, W: Tensor) -> ModuleType:
@@ -185,17 +206,13 @@ def _engine(x: Tensor, W: Tensor) -> ModuleType:
 
 
 def _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first=False, b_hh=None):
-    run = _engine(x, W)
-    if run is native:
-        return native.forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
-    x = x.transpose(0, 1) if batch_first else x
-    b = b if b_hh is None else b + b_hh
-    states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, reverse)
-    return states.transpose(0, 1) if batch_first else states, final
+    run = native.forward if _engine(x, W) is native else _composite
+    return run(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
 
 
-def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
-    found = gradients(_engine(x, W), dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
+def _backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first=False):
+    engine = _engine(x, W)
+    found = gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first)
     # A schema has no optional outputs, and the shape functions promise how they lie.
     dx, *others = (W.new_empty(0) if g is None else g for g in found)
     return laid_out_like(x, dx) if needs[0] else dx, *(g.contiguous() for g in others)
@@ -209,6 +226,7 @@ def gradients(engine, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearit
         )
     if batch_first:
         dstates, states, x = map(_exchanged, (dstates, states, x))
+    dfinal = None if dfinal is None else dfinal[0]
     delta, ds0 = engine.backward(dstates, dfinal, states, W, lengths, nonlinearity, reverse)
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     dx = delta @ U if needs_x else None
@@ -261,98 +279,101 @@ class _Recurrence(torch.autograd.Function):
     each operation that autograd need not see saves a small call a percent or two."""
 
     @staticmethod
-    def forward(ctx, x, U, W, b, b_hh, s0, lengths, nonlinearity, reverse, batch_first):
-        if unwatched():
-            states, final = _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
-        else:  # called by the operator: no second summand, T first
-            with _below_autograd():
-                states, final = _recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse)
-        ctx.save_for_backward(x, U, W, s0, lengths, states)
-        ctx.options = nonlinearity, reverse, batch_first
-        ctx.set_materialize_grads(False)
-        return states, final
+    def forward(ctx, *call):
+        return _saved(ctx, call, *_forward(*call))
 
     @staticmethod
     def backward(ctx, dstates, dfinal):
-        x, U, W, s0, lengths, states = ctx.saved_tensors
-        needs_x, needs_U, needs_W, needs_b, needs_b_hh, needs_s0 = ctx.needs_input_grad[:6]
-        needs = needs_x, needs_U, needs_W, needs_b or needs_b_hh, needs_s0
+        x, U, W, b, s0, lengths, b_hh, states = ctx.saved_tensors
+        needs_x, needs_U, needs_W, needs_b, needs_s0 = ctx.needs_input_grad[:5]
+        needs_b_hh = ctx.needs_input_grad[9]
         nonlinearity, reverse, batch_first = ctx.options
-        rest = U, W, s0, lengths, nonlinearity, reverse, needs
-        if unwatched() and not torch.is_grad_enabled():
-            dx, dU, dW, db, ds0 = gradients(_engine(x, W), dstates, dfinal, states, x, *rest, batch_first)
+        chosen = way((dstates, dfinal, x, U, W, s0, states))
+        if torch.is_grad_enabled() or chosen in (COMPOSITE, TRACED):
+            call = x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh
+            return tuple(derivatives(_composite, call, ctx.needs_input_grad, (dstates, dfinal)))
+        if has_changed(ctx.counts):
+            states, _ = _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
+        needs = needs_x, needs_U, needs_W, needs_b or needs_b_hh, needs_s0
+        rest = states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first
+        if chosen is AT_ONCE:
+            dx, dU, dW, db, ds0 = gradients(_engine(x, W), dstates, dfinal, *rest)
         else:
-            if batch_first:
-                dstates, states, x = map(_exchanged, (dstates, states, x))
-            found = _recurrence_backward(dstates, dfinal, states, x, *rest)
+            found = _recurrence_backward(dstates, dfinal, *rest)
             dx, dU, dW, db, ds0 = (g if need else None for g, need in zip(found, needs, strict=True))
-            if batch_first:
-                dx = _exchanged(dx)
-        return dx, dU, dW, db if needs_b else None, db if needs_b_hh else None, ds0, None, None, None, None
+        db_hh = db if needs_b_hh else None
+        if needs_b and needs_b_hh:
+            db_hh = db.clone()  # type: ignore[union-attr]
+        return dx, dU, dW, db if needs_b else None, ds0, None, None, None, None, db_hh
 
 
 _apply_recurrence: Any = untransformed(_Recurrence)
 
 
-class _RecurrenceBackward(torch.autograd.Function):
-    """The derivative of the backward sweep: autograd through the reference's formulas for it."""
+class _OperatorRecurrence(_Recurrence):
+    """The same behind the operator, whose kernel a mode may want to see."""
 
     @staticmethod
-    def forward(ctx, dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
+    def forward(ctx, *call):
         with _below_autograd():
-            found = _recurrence_backward(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs)
-        ctx.save_for_backward(dstates, dfinal, states, x, U, W, s0, lengths)
-        ctx.options = nonlinearity, reverse, needs
-        return found
-
-    @staticmethod
-    def backward(ctx, *upstream):
-        *inputs, lengths = ctx.saved_tensors
-        needed = [i for i, need in enumerate(ctx.needs_input_grad[:7]) if need]
-        create_graph = torch.is_grad_enabled()
-        with torch.enable_grad():
-            # A node of its own for each input, so that a path from one to another (states depend on W) is not followed here:
-            # autograd will follow it. With create_graph the history stays attached behind those nodes.
-            inputs = [
-                None if t is None else t.view_as(t) if create_graph else t.detach().requires_grad_(i in needed)
-                for i, t in enumerate(inputs)
-            ]
-            found = gradients(reference, *inputs, lengths, *ctx.options)  # type: ignore[call-arg]
-            pairs = [(g, up) for g, up in zip(found, upstream, strict=True) if g is not None and g.requires_grad]
-            by_input = torch.autograd.grad(
-                [g for g, _ in pairs],
-                [inputs[i] for i in needed],  # type: ignore[arg-type]
-                [up for _, up in pairs],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-        grads: list[Tensor | None] = [None] * 11
-        for i, g in zip(needed, by_input, strict=True):
-            grads[i] = g
-        return tuple(grads)
+            return _saved(ctx, call, *_recurrence(*call))
 
 
-def _shapes(x, U, W, b, s0, lengths, nonlinearity, reverse):
-    B = x.shape[1]
-    return new_like(x, U, W.shape[0]), U.new_empty(B, W.shape[0])
+def _saved(ctx, call, states, final):
+    """The results, once what the way back needs is saved. The states are saved apart from the output, which may be changed in
+    place: then they are computed anew."""
+    x, U, W, b, s0, lengths, *ctx.options, b_hh = call
+    ctx.counts, kept = saved_apart((states,))
+    ctx.save_for_backward(x, U, W, b, s0, lengths, b_hh, *kept)
+    ctx.set_materialize_grads(False)
+    return states, final
 
 
-def _backward_shapes(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs):
-    B, d = states.shape[1:]
+def _shapes(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first=False, b_hh=None):
+    outer, inner = x.shape[:2]
+    d = W.shape[0]
+    return W.new_empty(outer, inner, d), W.new_empty(1, outer if batch_first else inner, d)
+
+
+def _backward_shapes(dstates, dfinal, states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first=False):
+    d = W.shape[0]
     dx = new_like(x, W, U.shape[1]) if needs[0] else W.new_empty((0,))
-    shapes = (U.shape, W.shape, (d,), (B, d))
+    shapes = (U.shape, W.shape, (d,), (x.shape[0 if batch_first else 1], d))
     return dx, *(W.new_empty(shape if need else (0,)) for shape, need in zip(shapes, needs[1:], strict=True))
+
+
+def _flops(x_shape, U_shape, W_shape, *_args, **_kwargs) -> int:
+    """2 for each weight and step, as for PyTorch's products; a symbol's column of U costs none."""
+    steps, products = x_shape[0] * x_shape[1], math.prod(W_shape) + (math.prod(U_shape) if len(x_shape) == 3 else 0)
+    return 2 * steps * products
+
+
+def _backward_flops(
+    dstates,
+    dfinal,
+    states_shape,
+    x_shape,
+    U_shape,
+    W_shape,
+    s0,
+    lengths,
+    nonlinearity,
+    reverse,
+    needs,
+    *_args,
+    **_kwargs,
+) -> int:
+    needs_x, needs_U, needs_W, *_ = needs
+    of_U = (needs_x + (needs_U and len(x_shape) == 3)) * math.prod(U_shape)
+    return 2 * x_shape[0] * x_shape[1] * (of_U + (1 + needs_W) * math.prod(W_shape))
 
 
 _library.impl("recurrence", _forward, "CompositeExplicitAutograd")
 _library.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
-_library.impl(
-    "recurrence",
-    lambda x, U, W, b, s0, *options: _Recurrence.apply(x, U, W, b, None, s0, *options, False),
-    "Autograd",
-)
-_library.impl("recurrence_backward", lambda *args: _RecurrenceBackward.apply(*args), "Autograd")
+_library.impl("recurrence", lambda *call: _OperatorRecurrence.apply(*call, *(False, None)[len(call) - 8 :]), "Autograd")
 torch.library.register_fake("throughtime::recurrence", _shapes, lib=_library)
 torch.library.register_fake("throughtime::recurrence_backward", _backward_shapes, lib=_library)
 for _device in ("cpu", "cuda"):
     torch.library.register_autocast("throughtime::recurrence", _device, torch.float32, lib=_library)
+register_flop_formula(torch.ops.throughtime.recurrence)(_flops)
+register_flop_formula(torch.ops.throughtime.recurrence_backward)(_backward_flops)

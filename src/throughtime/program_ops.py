@@ -21,6 +21,18 @@ import torch
 from torch import Tensor
 
 from throughtime import ops
+from throughtime.dispatch import (
+    AT_ONCE,
+    COMPOSITE,
+    OPERATOR,
+    TRACED,
+    derivatives,
+    has_changed,
+    saved_apart,
+    untransformed,
+    unwatched,
+    way,
+)
 from throughtime.engines import reference_program
 from throughtime.layout import laid_out_like, new_like
 from throughtime.programs import Program, parse
@@ -69,28 +81,32 @@ def run_program(
 
     Returns: the outputs, [T, B, width] each, and each row's last state, [B, width] for each part.
 
-    Within a transform of `torch.func` and in forward mode the reference engine runs, whose operations are PyTorch's own.
+    Which way a call takes is told in `dispatch`.
+
+    Raises: RuntimeError: within torch.jit.trace.
     """
     recurrence = Recurrence(program, tuple(weights))
     batch = Batch(tuple(inputs), tuple(initial), lengths, starts, tuple(restart), reverse)
-    if _transformed():
+    tensors = _tensors(recurrence, batch)
+    chosen = way(tensors)
+    if chosen is TRACED:
+        raise RuntimeError(
+            "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the number of steps of their example: "
+            "expected torch.export or throughtime.export"
+        )
+    if chosen is COMPOSITE:
         outputs, final, _ = reference_program.forward(recurrence, batch, False)
-    elif not ops.unwatched() or torch._C._is_any_autocast_enabled():
+    elif chosen is OPERATOR or torch._C._is_any_autocast_enabled():
         found = _program(
             program.text, batch.inputs, weights, batch.initial, batch.restart, lengths, starts, reverse, False
         )
         outputs, final = _parted(found, len(program.outputs), len(program.next))
-    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in _tensors(recurrence, batch)):
-        found = _apply_program(program, lengths, starts, reverse, False, *_tensors(recurrence, batch))
+    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        found = _apply_program(program, lengths, starts, reverse, False, *tensors)
         outputs, final = _parted(found, len(program.outputs), len(program.next))
     else:
         outputs, final, _ = _engine(recurrence, batch).forward(recurrence, batch, False)
     return tuple(outputs), tuple(final)
-
-
-def _transformed() -> bool:
-    """Whether a transform of `torch.func` or forward mode differentiates or batches each operation itself."""
-    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
 def _engine(recurrence: Recurrence, batch: Batch) -> ModuleType:
@@ -153,14 +169,16 @@ class _Program(torch.autograd.Function):
     @staticmethod
     def forward(ctx, program, lengths, starts, reverse, keep, *tensors):
         call = _Call.of(program, lengths, starts, reverse, tensors)
-        if ops.unwatched():
+        if unwatched():
             outputs, final, kept = _engine(*call).forward(*call, True)
         else:
             with ops._below_autograd():
                 found = _program(*call.arguments(), True)
             outputs, final, kept = _parted(found, len(program.outputs), len(program.next), len(program.kept))
         ctx.program, ctx.reverse, ctx.count = program, reverse, len(tensors)
-        ctx.save_for_backward(lengths, starts, *tensors, *outputs, *kept)
+        # Saved apart from the outputs, which may be changed in place: then they are computed anew.
+        ctx.counts, series = saved_apart((*outputs, *kept))
+        ctx.save_for_backward(lengths, starts, *tensors, *series)
         ctx.set_materialize_grads(False)
         if not keep:
             return *outputs, *final
@@ -175,7 +193,20 @@ class _Program(torch.autograd.Function):
         call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
         outputs, kept = _parted(series, len(program.outputs), len(program.kept))
         up = Upstream(*_parted(upstream, len(program.outputs), len(program.next)))
-        if ops.unwatched() and not torch.is_grad_enabled():
+        chosen = way((*upstream, *saved))
+        if chosen in (COMPOSITE, TRACED):
+
+            def run(*tensors):
+                call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
+                outputs, final, _ = reference_program.forward(*call, False)
+                return *outputs, *final
+
+            reaching = upstream[: len(program.outputs) + len(program.next)]
+            return None, None, None, None, None, *derivatives(run, tensors, flags, reaching)
+        if has_changed(ctx.counts):
+            with torch.no_grad():
+                outputs, _, kept = _engine(*call).forward(*call, True)
+        if chosen is AT_ONCE and not torch.is_grad_enabled():
             needs = _needs(program, flags)
             found = _engine(*call).backward(*call, Walk(outputs, (), kept), up, needs)
             return None, None, None, None, None, *_all_gradients(found)
@@ -183,7 +214,7 @@ class _Program(torch.autograd.Function):
         return None, None, None, None, None, *(next(found) if need else None for need in flags)
 
 
-_apply_program: Any = ops.untransformed(_Program)
+_apply_program: Any = untransformed(_Program)
 
 
 class _ProgramBackward(torch.autograd.Function):

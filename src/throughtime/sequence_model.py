@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from throughtime import loss as losses
-from throughtime import ops, step
+from throughtime import step
+from throughtime.dispatch import readable, unwatched
 from throughtime.model import parameter_table
 from throughtime.nn import RNN
 from throughtime.notation import (
+    NONLINEARITIES,
     REDUCTIONS,
     check_choice,
     check_finite,
@@ -108,6 +110,7 @@ class SequenceModel(nn.Module):
         self.n, self.d, self.k = check_positive("n", n), check_positive("d", d), check_positive("k", k)
         self.layers = check_positive("layers", layers)
         check_choice("task", task, TASKS)
+        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         if bidirectional and task in ("lm", "forecast"):
             raise ValueError(f"bidirectional: expected False for task {task!r}, found {bidirectional!r}")
         check_choice("read", read, tuple(READERS))
@@ -217,7 +220,7 @@ class SequenceModel(nn.Module):
         if self._is_elman():
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
             return (value, final) if return_state else value
-        if self.task not in OF_VALUES and ops.unwatched():
+        if self.task not in OF_VALUES and readable(y):
             check_label_range(y, self.k, lengths)
         with drawing_from(generator):
             z, final = self._run(x, lengths, s0)
@@ -300,7 +303,7 @@ class SequenceModel(nn.Module):
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
             check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
-        if ops.unwatched():
+        if readable(x):
             if encoder is not None:
                 encoder.check(x, lengths)
             elif is_symbols(x):
@@ -341,7 +344,7 @@ class SequenceModel(nn.Module):
             and not _watched(rnn)
             and not _watched(readout)
             and not _has_any_global_hook()
-            and ops.unwatched()
+            and unwatched()
             and not torch._C._is_any_autocast_enabled()
         )
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from throughtime import contraction, loss, ops
+from throughtime.dispatch import AT_ONCE, derivatives, readable, untransformed, way
 from throughtime.notation import check_label_range
 
 
@@ -41,9 +42,9 @@ def elman_loss(
         V, c: [k, d], [k].
         reduction: "sequence" or "token" (see `loss`).
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if way((U, W, b, V, c, x, s0)) is not AT_ONCE:
         value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
-        return value, final.detach() if carry else None
+        return value, final.squeeze(0).detach() if carry else None
     found = _apply_loss(U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry)
     return found if carry else (found, None)
 
@@ -76,7 +77,8 @@ def elman_gradients(
         if not gradients:
             return value, final, None
         return value, final, contraction.Gradients(*found)
-    check_label_range(y.T, V.shape[0], lengths)
+    if readable(y):
+        check_label_range(y.T, V.shape[0], lengths)
     states, final = run.forward(x, U, W, b, s0, lengths, nonlinearity, False)
     y = loss.counted_labels(y, lengths)
     norm = loss.normalizer(y, reduction)
@@ -117,23 +119,28 @@ class _ElmanLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dvalue, *_):
-        # The gradients are handed over, not copied; a second backward through the same graph computes them anew below.
+        rest = None, None, None, None, None
+        if (
+            torch.is_grad_enabled()
+        ):  # the gradients themselves will be differentiated: they come from differentiable parts
+            *parts, y, lengths = ctx.saved_tensors
+
+            def loss(U, W, b, V, c, x, s0):
+                return _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)[:1]
+
+            return *derivatives(loss, parts, ctx.needs_input_grad[:7], (dvalue,)), *rest
+        # The gradients are handed over, not copied; a second backward through the same graph computes them anew.
         found, ctx.found = ctx.found, None
-        if found is not None and not torch.is_grad_enabled():
-            scale = dvalue.item()
-            if scale != 1:
-                torch._foreach_mul_([g for g in found if g is not None], scale)  # type: ignore[attr-defined]
-            return *found, None, None, None, None, None
-        # With create_graph=True the gradients themselves will be differentiated, so they come from differentiable parts.
-        *parts, y, lengths = ctx.saved_tensors
-        needed = ctx.needs_input_grad[:7]
-        create_graph = torch.is_grad_enabled()
-        with torch.enable_grad():
-            U, W, b, V, c, x, s0 = nodes = [None if t is None else t.view_as(t) for t in parts]
-            inputs = [t for t, need in zip(nodes, needed, strict=True) if need]
-            value, _ = _composed_loss(x, y, U, W, b, V, c, s0, lengths, *ctx.options)
-            again = iter(torch.autograd.grad(value, inputs, dvalue, create_graph=create_graph))  # type: ignore[arg-type]
-        return *(next(again) if need else None for need in needed), None, None, None, None, None
+        if found is None:
+            U, W, b, V, c, x, s0, y, lengths = ctx.saved_tensors
+            needs = ctx.needs_input_grad[5:7]
+            *_, found = elman_gradients(x, y, U, W, b, V, c, s0, lengths, *ctx.options, needs, carry=False)  # type: ignore[call-arg]
+        if way((dvalue,)) is not AT_ONCE or not dvalue.is_cpu:
+            return *(None if g is None else g * dvalue for g in found), *rest
+        scale = dvalue.item()
+        if scale != 1:
+            torch._foreach_mul_([g for g in found if g is not None], scale)  # type: ignore[attr-defined]
+        return *found, *rest
 
 
-_apply_loss: Any = ops.untransformed(_ElmanLoss)
+_apply_loss: Any = untransformed(_ElmanLoss)

@@ -169,7 +169,7 @@ def kernel_threads(count: int = 2) -> Iterator[None]:
 def run_forward(p: Problem) -> dict[str, Tensor]:
     with kernel_threads(p.threads):
         states, final = native.forward(p.x, p.U, p.W, p.b, p.s0, *p.tail)
-    return {"states": states, "final": final}
+    return {"states": states, "final": final[0]}
 
 
 def run_gradients(p: Problem, states: Tensor) -> dict[str, Tensor | None]:

@@ -70,12 +70,13 @@ def forward(
     batch_first: bool = False,
     b_hh: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]. `b_hh` [d] is added
+    """Run the recurrence. Returns the states [T, B, d], contiguous, and each row's final state [1, B, d]. `b_hh` [d] is added
     to b."""
     net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
-    B, d = net[2], net[4]
-    states, final = new_like(x, W, d), W.new_empty((B, d))
-    _native.forward(*net, states.data_ptr(), *_distances(states, batch_first), final.data_ptr())
+    _, T, B, _, d = net[:5]
+    states = W.new_empty((B, T, d) if batch_first else (T, B, d))
+    final = W.new_empty((1, B, d))
+    _native.forward(*net, _address(states), *_distances(states, batch_first), _address(final))
     return states, final
 
 
@@ -94,7 +95,7 @@ def backward(
     x, U = states[:, :, :1], W[:, :1]  # not read: nothing that depends on them is asked for
     net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse, False)
     upstream, _also = _upstream(dstates, dfinal, states, False)
-    _native.backward(*net, *upstream, delta.data_ptr(), 0, 0, 0, 0, 0, 0, ds0.data_ptr())
+    _native.backward(*net, *upstream, _address(delta), 0, 0, 0, 0, 0, 0, _address(ds0))
     return delta, ds0
 
 
@@ -151,7 +152,7 @@ def learning_step(
     net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False, batch_first=False)
     T, B, n, d = net[1:5]
     k = V.shape[0]
-    V, c = V.contiguous(), c.contiguous()
+    V, c = _whole(V), _whole(c)
     _check_shape("V", V, (k, d), W.dtype)
     _check_shape("c", c, (k,), W.dtype)
     _check_shape("y", y, (T, B), torch.int64)
@@ -165,9 +166,9 @@ def learning_step(
         if dx is not None:
             steps, rows = dx.stride()[:2]
         found += [dx, W.new_empty((B, d)) if needs[1] else None]
-    *to_parameters, to_x, to_s0 = [0 if g is None else g.data_ptr() for g in found]
+    *to_parameters, to_x, to_s0 = map(_address, found)
     loss = _native.learning_step(
-        *net, k, V.data_ptr(), c.data_ptr(), y.data_ptr(), *y.stride(), reduction == "token",
+        *net, k, _address(V), _address(c), _address(y), *y.stride(), reduction == "token",
         _address(final), to_x, steps, rows, *to_parameters, to_s0,
     )  # fmt: skip
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
@@ -186,15 +187,15 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh=None)
         raise TypeError(f"W: expected float32 or float64, found {dtype}")
     symbols = x.dim() == 2
     x = x.long() if symbols else _rows(x)
-    U, W = U.contiguous(), W.contiguous()
+    U, W = _whole(U), _whole(W)
     _check_shape("x", x, (outer, inner) if symbols else (outer, inner, n), torch.int64 if symbols else dtype)
     _check_shape("U", U, (d, n), dtype)
     _check_shape("W", W, (d, d), dtype)
     if b is not None:
-        b = b.contiguous()
+        b = _whole(b)
         _check_shape("b", b, (d,), dtype)
     if b_hh is not None:
-        b_hh = b_hh.contiguous()
+        b_hh = _whole(b_hh)
         _check_shape("b_hh", b_hh, (d,), dtype)
     if s0 is not None:
         s0 = _rows(s0)
@@ -203,7 +204,7 @@ def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh=None)
         lengths = lengths.contiguous()
         _check_shape("lengths", lengths, (B,), torch.int64)
     arguments = (
-        dtype is torch.float64, T, B, n, d, x.data_ptr(), *_distances(x, batch_first), symbols, U.data_ptr(), W.data_ptr(),
+        dtype is torch.float64, T, B, n, d, _address(x), *_distances(x, batch_first), symbols, _address(U), _address(W),
         _address(b), _address(b_hh), _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse,
         _CODES[nonlinearity], num_threads or torch.get_num_threads(),
     )  # fmt: skip
@@ -220,16 +221,21 @@ def _upstream(dstates, dfinal, states, batch_first):
     if dfinal is not None:
         dfinal = _rows(dfinal)
         B = states.shape[0 if batch_first else 1]
-        _check_shape("dfinal", dfinal, (B, states.shape[2]), states.dtype)
-        final_rows = dfinal.stride(0)
+        _check_shape("dfinal", dfinal, (1, B, states.shape[2])[3 - dfinal.dim() :], states.dtype)
+        final_rows = dfinal.stride(-2)
     arguments = (
-        states.data_ptr(), *_distances(states, batch_first), _address(dstates), steps, rows, _address(dfinal), final_rows,
+        _address(states), *_distances(states, batch_first), _address(dstates), steps, rows, _address(dfinal), final_rows,
     )  # fmt: skip
     return arguments, (states, dstates, dfinal)
 
 
 def _address(t: Tensor | None) -> int:
-    return 0 if t is None else t.data_ptr()
+    """Of a tensor's first element; 0 for none, and for none alone."""
+    return 0 if t is None else t.data_ptr() or _refuse(t)
+
+
+def _refuse(t: Tensor) -> int:
+    raise ValueError(f"expected a tensor with memory of its own, found {type(t).__name__} of shape {list(t.shape)}")
 
 
 def _distances(t: Tensor, batch_first: bool) -> tuple[int, int]:
@@ -238,8 +244,18 @@ def _distances(t: Tensor, batch_first: bool) -> tuple[int, int]:
     return (inner, outer) if batch_first else (outer, inner)
 
 
+# What is lazy in a tensor, PyTorch's negative bit and its zeros without memory, is resolved in the two functions that follow.
+
+
+def _whole(t: Tensor) -> Tensor:
+    """A contiguous tensor whose memory holds its values."""
+    return t.clone() if t.is_neg() or t._is_zerotensor() else t.contiguous()
+
+
 def _rows(t: Tensor) -> Tensor:
-    """A tensor whose last dimension is contiguous; the others may have any strides."""
+    """A tensor whose memory holds its values and whose last dimension is contiguous; the others may have any strides."""
+    if t.is_neg() or t._is_zerotensor():
+        return t.clone()
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 

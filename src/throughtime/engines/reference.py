@@ -14,16 +14,15 @@ Source: Elman (1990); Werbos (1990), "Backpropagation through time: what it does
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from throughtime.layout import laid_out_like
 
 SIGMA = {"tanh": torch.tanh, "relu": torch.relu, "logistic": torch.sigmoid, "identity": lambda a: a}
 """σ(a) by name."""
 
 SIGMA_PRIME = {
     "tanh": lambda s: 1 - s * s,
-    "relu": lambda s: (s > 0).to(s.dtype),
+    "relu": lambda s: (~(s <= 0)).to(s.dtype),  # a NaN passes the gradient on, as PyTorch's does
     "logistic": lambda s: s * (1 - s),
     "identity": torch.ones_like,
 }
@@ -40,7 +39,7 @@ def forward(
     nonlinearity: str,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence. Returns the states [T, B, d], laid out like x, and each row's final state [B, d]."""
+    """Run the recurrence. Returns the states [T, B, d], contiguous, and each row's final state [B, d]."""
     T, B = x.shape[:2]
     real = _real_steps(T, lengths, U.device)
     inputs = _input_part(x, U, real)
@@ -57,7 +56,7 @@ def forward(
         else:  # a finished (or not yet begun) row keeps its state
             states[t] = s_t.where(real[t], 0.0)
             s = s_t.where(real[t], s)
-    return laid_out_like(x, torch.stack(states)), s.clone()
+    return torch.stack(states), s
 
 
 def backward(
@@ -105,4 +104,4 @@ def _input_part(x: Tensor, U: Tensor, real: Tensor | None) -> Tensor:
     """U x_t of every step [T, B, d]; a symbol is a one-hot vector, so its product is a column of U."""
     if real is not None:  # padding may hold NaN or any integer
         x = x.where(real if x.dim() == 3 else real.squeeze(-1), 0)
-    return x @ U.T if x.is_floating_point() else U.T[x.long()]
+    return x @ U.T if x.is_floating_point() else F.embedding(x.long(), U.T)

@@ -122,15 +122,18 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     _require_onnx()
     op: Any = import_module("onnxscript").opset18
 
-    def recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse):
-        if x.dtype.is_integer():
+    def recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first=False, b_hh=None):
+        symbols = x.dtype.is_integer()
+        if batch_first:
+            x = op.Transpose(x, perm=[1, 0] if symbols else [1, 0, 2])
+        if symbols:
             if lengths is not None:  # padding may hold any number
                 steps = op.Range(0, op.Squeeze(op.Shape(x, start=0, end=1)), 1)
                 x = op.Where(op.Less(op.Unsqueeze(steps, [1]), op.Unsqueeze(lengths, [0])), x, 0)
             x = op.Gather(op.Transpose(U, perm=[1, 0]), x)
             U = op.EyeLike(W)
         if b is not None:
-            b = op.Unsqueeze(op.Concat(b, op.Mul(b, 0.0), axis=0), [0])
+            b = op.Unsqueeze(op.Concat(b, op.Mul(b, 0.0) if b_hh is None else b_hh, axis=0), [0])
         states, final = op.RNN(
             x,
             op.Unsqueeze(U, [0]),
@@ -142,7 +145,8 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
             hidden_size=W.shape[0],
             **ACTIVATIONS[nonlinearity],
         )
-        return op.Squeeze(states, [1]), op.Squeeze(final, [0])
+        states = op.Squeeze(states, [1])
+        return op.Transpose(states, perm=[1, 0, 2]) if batch_first else states, final
 
     return {torch.ops.throughtime.recurrence.default: recurrence}
 

@@ -7,6 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
+from throughtime.notation import NONLINEARITIES
+
+
+def check_nonlinearity(nonlinearity: Any) -> None:
+    """Refuse what is none, in torch.nn.RNN's words."""
+    if nonlinearity not in NONLINEARITIES:
+        *names, last = map(repr, NONLINEARITIES)
+        raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from {', '.join(names)} or {last}.")
+
 
 def refuse_unknown(layer: str, options: Mapping[str, Any]) -> None:
     """Refuse arguments that a layer does not have, in torch.nn's words where it has some."""

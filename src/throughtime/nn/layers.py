@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime import ops
+from throughtime.dispatch import readable
 from throughtime.notation import check_lengths, check_starts, check_symbol_range, is_symbols
 from throughtime.program_ops import run_program
 from throughtime.programs import Program
@@ -128,7 +128,7 @@ class Layers(nn.RNNBase):
         if data.dim() != (1 if is_symbols(data) else 2):
             raise RuntimeError(f"input must have 2 dimensions (1 for integer symbols), got {data.dim()}")
         whole = False
-        if ops.unwatched():
+        if readable(sizes):
             steps = sizes.tolist()
             if sum(steps) != len(data) or steps != sorted(steps, reverse=True):
                 raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)}, found {steps}")
@@ -178,10 +178,10 @@ class Layers(nn.RNNBase):
             outputs.append(states)
             finals.append(final)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-        return x, tuple(p[0].unsqueeze(0) if len(p) == 1 else torch.stack(p) for p in zip(*finals, strict=True))
+        return x, tuple(p[0] if len(p) == 1 else torch.cat(p) for p in zip(*finals, strict=True))
 
     def _one(self, i: int, weights: Sequence[Tensor], over: Pass) -> tuple[Tensor, State]:
-        """Recurrence i of the stack: its states, laid out like x, and its final state by part [B, width]."""
+        """Recurrence i of the stack: its states, contiguous, and its final state by part [1, B, width]."""
         program = self._programs[i]
         U, W, *others = weights
         biases, matrices = others[: 2 * self.bias], others[2 * self.bias :]  # torch has weight_hr last
@@ -197,7 +197,10 @@ class Layers(nn.RNNBase):
             starts=starts,
             reverse=over.reverse,
         )
-        return states.transpose(0, 1) if over.batch_first else states, final
+        # The final states are no views, which could not be cut from the graph in place.
+        return states.transpose(0, 1) if over.batch_first else states, tuple(
+            part.unsqueeze(0).clone() for part in final
+        )
 
     def _weights(self) -> Sequence[Sequence[Tensor]]:
         """The weights of every layer and direction, in torch's order."""
@@ -221,7 +224,7 @@ class Layers(nn.RNNBase):
         if lengths is not None and x.numel():
             lengths = check_lengths(lengths, B, T)
         if is_symbols(x):
-            if ops.unwatched() and x.numel():
+            if readable(x) and x.numel():
                 check_symbol_range(x if batch_first else x.T, self.input_size, lengths)
         else:
             self.check_input(x, None)

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime import ops
-from throughtime.nn.checks import check_step, refuse_unknown
+from throughtime.nn.checks import check_nonlinearity, check_step, refuse_unknown
 from throughtime.nn.layers import Layers, Pass, State
-from throughtime.notation import NONLINEARITIES, check_choice
 from throughtime.programs import Program, elman
 
 
@@ -62,7 +61,7 @@ class RNN(Layers):
         **unknown: Any,
     ) -> None:
         refuse_unknown("RNN", unknown)
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        check_nonlinearity(nonlinearity)
         self.nonlinearity = nonlinearity  # of which the recurrences are made
         # The base class knows two modes by name, of the same parameters.
         super().__init__(
@@ -87,10 +86,10 @@ class RNN(Layers):
         if over.starts is not None:
             return super()._one(i, weights, over)
         U, W, *biases = weights
-        b = (biases[0], biases[1]) if biases else None
+        b, b_hh = biases or (None, None)
         s0 = None if over.initial is None else over.initial[0]
         states, final = ops.recurrence(
-            over.x, U, W, b, s0, over.lengths, self.nonlinearity, over.reverse, over.batch_first
+            over.x, U, W, b, s0, over.lengths, self.nonlinearity, over.reverse, over.batch_first, b_hh
         )
         return states, (final,)
 
@@ -122,7 +121,7 @@ class RNNCell(nn.RNNCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        check_nonlinearity(nonlinearity)
         super().__init__(input_size, hidden_size, bias, nonlinearity, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

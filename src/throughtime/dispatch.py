@@ -1,0 +1,141 @@
+"""Which way a call of the library's operators takes, and the way back that serves them all. Nothing here knows a cell.
+
+    at once      plain tensors, and nobody has to see the operator: an engine, within one autograd.Function
+    operator     through PyTorch's dispatcher: for compilers and exporters, modes (of fake tensors, of FLOP counters), profilers
+    composite    the reference's operations, which are PyTorch's own: for the transforms of torch.func, forward mode, batched
+                 gradients and wrapper subclasses (DTensor, MaskedTensor, TwoTensor …), all of which know them
+    traced       what torch.jit.trace and the exporter that builds on it can keep
+
+The two trips through PyTorch's dispatcher, forward and back, are half of what a small call costs; hence the first way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+AT_ONCE, OPERATOR, COMPOSITE, TRACED = "at once", "operator", "composite", "traced"
+
+_OF_NO_SUBCLASS = frozenset((Tensor, torch.nn.Parameter, type(None))).issuperset
+_transformed = torch._C._are_functorch_transforms_active
+_modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._get_tracing_state
+_profiled = torch._C._autograd._profiler_enabled  # type: ignore[attr-defined]
+_enter_batching, _leave_batching = torch._C._vmapmode_increment_nesting, torch._C._vmapmode_decrement_nesting
+
+
+def way(tensors: Iterable[Tensor | None]) -> str:
+    """The way of a call of these tensors (None is passed over): AT_ONCE, OPERATOR, COMPOSITE or TRACED."""
+    if unwatched():
+        if forward_ad._current_level >= 0:
+            return COMPOSITE
+        if _OF_NO_SUBCLASS(map(type, tensors)):
+            return AT_ONCE
+        return COMPOSITE if any(map(_is_wrapper, tensors)) else OPERATOR
+    if _transformed():
+        return COMPOSITE
+    if torch.compiler.is_compiling():
+        return OPERATOR
+    if _tracing():
+        return TRACED
+    return COMPOSITE if forward_ad._current_level >= 0 or _batching() else OPERATOR
+
+
+def unwatched() -> bool:
+    """Whether no tracer, transform, mode or profiler has to see the operator."""
+    return not (torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or _tracing() or _profiled())
+
+
+def readable(t: Tensor) -> bool:
+    """Whether a check may look at the values of a tensor: there are values, the same at every later run of what is being
+    recorded now."""
+    if torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or _tracing():
+        return False
+    return type(t) is Tensor and (t.is_cpu or not _without_values(t))
+
+
+def _without_values(t: Tensor) -> bool:
+    return t.is_meta or (t.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def _batching() -> bool:
+    """Whether PyTorch computes batched gradients: it then calls with tensors that look plain and have no memory, and nothing
+    but the level of their nesting tells. (`is_grads_batched` and `vectorize=True` do not use torch.func.)"""
+    level = _enter_batching()
+    _leave_batching()
+    return level > 1
+
+
+def _is_wrapper(t: Tensor | None) -> bool:
+    """Whether a tensor consists of other tensors, which only PyTorch's operations find."""
+    return t is not None and torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
+
+
+def untransformed(function: type[torch.autograd.Function]) -> Any:
+    """`function.apply` for where no transform of `torch.func` is active. Function.apply itself prepares for them, at a tenth of
+    the cost of a small call."""
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+
+def saved_apart(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tensor]]:
+    """How a way back can save its own outputs where these may be changed in place.
+
+    Returns: for each output a tensor of no memory that shares its count of changes, and goes on to do so: `_version` is 0 as
+    long as there was none; and what to save, the same memory with a count of its own. Under a mode no counts and the outputs.
+    """
+    if _modes() or type(outputs[0]) is not Tensor:
+        return [], outputs
+    counts = [t.detach() for t in outputs]
+    for count, t in zip(counts, outputs, strict=True):
+        count.data = _NOTHING if t.is_cpu else t.new_empty(0)
+    return counts, [t.data for t in outputs]
+
+
+def has_changed(counts: Sequence[Tensor]) -> bool:
+    """Whether one of the outputs of `saved_apart` has been changed in place since."""
+    return any(count._version for count in counts)
+
+
+_NOTHING = torch.empty(0)
+
+
+def derivatives(
+    run: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Any],
+    needs: Sequence[bool],
+    upstream: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradients of `run(*inputs)`, computed anew under autograd: right for every upstream gradient (batched, dual, of any
+    class) and, with create_graph=True, for every order.
+
+    Args:
+        run: of PyTorch's differentiable operations.
+        inputs: its arguments, tensors and others.
+        needs: for each argument, whether its gradient is asked for.
+        upstream: what reaches each result; None for nothing.
+
+    Returns: a gradient for each argument that needs one and is reached, else None.
+    """
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # A node of its own for each input, so that a path from one to another is not followed here: autograd will follow it.
+        # With create_graph the history stays attached behind those nodes.
+        nodes = [
+            (t.view_as(t) if create_graph else t.detach().requires_grad_()) if need else t
+            for t, need in zip(inputs, needs, strict=True)
+        ]
+        reached = [(r, up) for r, up in zip(run(*nodes), upstream, strict=True) if up is not None]
+        found = iter(
+            torch.autograd.grad(
+                [r for r, _ in reached],
+                [t for t, need in zip(nodes, needs, strict=True) if need],
+                [up for _, up in reached],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        )
+    return [next(found) if need else None for need in needs]
