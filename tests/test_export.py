@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import throughtime as tt
 from throughtime import export
 from throughtime.data import Encoding, Vocabulary
-from throughtime.export.onnx_files import ACTIVATIONS
+from throughtime.export.onnx_operators import ACTIVATIONS
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

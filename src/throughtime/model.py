@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from throughtime import ops, step
 from throughtime.contraction import Gradients
 from throughtime.dispatch import readable
+from throughtime.nn import RNN
 from throughtime.notation import (
     NONLINEARITIES,
     REDUCTIONS,
@@ -168,7 +169,7 @@ class ElmanNetwork(nn.Module):
 
         Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
         """
-        rnn = torch_rnn(self, self.n, self.d, nonlinearity=self.nonlinearity)
+        rnn = torch_rnn(self, RNN(self.n, self.d, nonlinearity=self.nonlinearity, batch_first=True, device="meta"))
         values = {TORCH_NAMES[name]: value for name, value in settled(self).state_dict().items()}
         values["rnn.bias_hh_l0"] = torch.zeros_like(values["rnn.bias_ih_l0"])
         start = values.get(TORCH_NAMES["s0"])

@@ -1,6 +1,6 @@
 """Models for sequences beyond the textbook's: an embedding, a stack of recurrent layers, a readout, and the loss of a task.
 
-    x -> (embedding) -> tt.nn.RNN, layer on layer, in one or both directions -> ŷ = V s + c
+    x -> (embedding) -> tt.nn.RNN, LSTM or GRU, layer on layer, in one or both directions -> ŷ = V s + c
 
     task         reads                              targets y                    loss
     "tag"        the states of every step           labels [B, T]                cross-entropy
@@ -27,7 +27,8 @@ from throughtime import loss as losses
 from throughtime import step
 from throughtime.dispatch import readable, unwatched
 from throughtime.model import parameter_table
-from throughtime.nn import RNN
+from throughtime.nn import LAYERS, LSTM, RNN
+from throughtime.nn.layers import Layers
 from throughtime.notation import (
     NONLINEARITIES,
     REDUCTIONS,
@@ -45,6 +46,7 @@ from throughtime.notation import (
 )
 from throughtime.randomness import drawing_from, dropout
 from throughtime.reading import READERS, make_query
+from throughtime.states import State, each, named, parts
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.weights import dtype_of, settled
 from throughtime.word_encoder import WordEncoder
@@ -75,13 +77,14 @@ class SequenceModel(nn.Module):
         dropout: probability of zeroing each state between two layers while training.
         input_dropout: the same of each number that the first layer reads (none of integer symbols without an embedding).
         readout_dropout: the same of each state that the readout reads.
-        nonlinearity: σ: "tanh", "relu", "logistic" or "identity".
+        nonlinearity: σ of an Elman recurrence: "tanh", "relu", "logistic" or "identity". The gated cells have their own.
+        cell: what a layer's recurrence is: "elman", "lstm" (whose forget gates start open, with biases of 1) or "gru".
         task: "tag", "classify", "lm", "forecast" or "regress": see the module's table.
         dtype: of the parameters; float32 where None.
 
     Its parts are `embedding` (`torch.nn.Embedding`, a `WordEncoder` where there are columns or an alphabet, or None), `rnn`
-    (`tt.nn.RNN`), `query` (`torch.nn.Linear` of "attention", or None) and `readout` (`torch.nn.Linear`, whose weight is V and
-    whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
+    (`tt.nn.RNN`, `LSTM` or `GRU`), `query` (`torch.nn.Linear` of "attention", or None) and `readout` (`torch.nn.Linear`, whose
+    weight is V and whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
 
     Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
     """
@@ -103,6 +106,7 @@ class SequenceModel(nn.Module):
         input_dropout: float = 0.0,
         readout_dropout: float = 0.0,
         nonlinearity: str = "tanh",
+        cell: str = "elman",
         task: str = "tag",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -123,7 +127,8 @@ class SequenceModel(nn.Module):
         self.columns, self.alphabet, self.characters = tuple(columns), alphabet, characters
         self.embedding = self._make_embedding(embedding, dtype)
         m = n if self.embedding is None else self.embedding.embedding_dim
-        self.rnn = RNN(m, d, layers, nonlinearity, True, True, dropout, bidirectional, dtype=dtype)
+        self.cell = cell
+        self.rnn = self._make_rnn(m, dtype)
         self.query = make_query(read, d * self.directions, dtype=dtype) if task in OF_ROWS else None
         self.readout = nn.Linear(d * self.directions, k, dtype=dtype)
 
@@ -149,11 +154,23 @@ class SequenceModel(nn.Module):
                 if isinstance(part, RNN):
                     _draw(part, generator)
         _draw(self.rnn, generator)
+        _open_forget_gates(self.rnn)
         if self.query is not None:
             nn.init.kaiming_uniform_(self.query.weight, math.sqrt(5), generator=generator)
         nn.init.kaiming_uniform_(self.readout.weight, math.sqrt(5), generator=generator)
         bound = 1 / math.sqrt(self.readout.in_features)
         nn.init.uniform_(self.readout.bias, -bound, bound, generator)
+
+    def _make_rnn(self, m: int, dtype: torch.dtype | None) -> Layers:
+        check_choice("cell", self.cell, tuple(LAYERS))
+        options: dict[str, Any] = {"dropout": self.dropout, "bidirectional": self.bidirectional, "dtype": dtype}
+        if self.cell == "elman":
+            options["nonlinearity"] = self.nonlinearity
+        elif self.nonlinearity != "tanh":
+            raise ValueError(f"nonlinearity: expected none with the cell {self.cell!r}, found {self.nonlinearity!r}")
+        rnn = LAYERS[self.cell](m, self.d, self.layers, batch_first=True, **options)
+        _open_forget_gates(rnn)
+        return rnn
 
     @property
     def directions(self) -> int:
@@ -167,15 +184,16 @@ class SequenceModel(nn.Module):
         return self.embedding.words if isinstance(self.embedding, WordEncoder) else self.embedding
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, return_state: bool = False
+        self, x: Tensor, lengths: Tensor | None = None, s0: State | None = None, *, return_state: bool = False
     ) -> Any:
         """What the model says about sequences x.
 
         Args:
             x: integer symbols [B, T], or (without an embedding) floats [B, T, n]; for a `WordEncoder` integers [B, T, …].
             lengths: [B], each in 1..T; later steps are padding, which is never read and whose output is c.
-            s0: initial states [layers, B, d]; zero where None. Only in a model of one direction.
-            return_state: also return the final states [layers, B, d]. Only in a model of one direction.
+            s0: initial states [layers, B, d], of an LSTM a pair of them (h, c); zero where None. Only in a model of one
+                direction.
+            return_state: also return the final states, shaped like s0. Only in a model of one direction.
 
         Returns: logits or values [B, T, k]; [B, k] for "classify" and "regress".
         """
@@ -190,7 +208,7 @@ class SequenceModel(nn.Module):
         lengths: Tensor | None = None,
         reduction: str = "sequence",
         *,
-        s0: Tensor | None = None,
+        s0: State | None = None,
         return_state: bool = False,
         generator: torch.Generator | None = None,
     ) -> Any:
@@ -201,7 +219,7 @@ class SequenceModel(nn.Module):
             y: labels [B, T] in 0..k−1, where one of −100 has no loss; or values [B, T, k], where a NaN has none. Without T for
                 "classify" and "regress".
             reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
-            return_state: also return the final states [layers, B, d], cut from the gradient: what truncated BPTT carries on.
+            return_state: also return the final states, cut from the gradient: what truncated BPTT carries on.
             generator: what dropout draws from; None: PyTorch's global generator.
         """
         check_choice("reduction", reduction, REDUCTIONS)
@@ -227,16 +245,18 @@ class SequenceModel(nn.Module):
         loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
         z = z.unsqueeze(1) if self.task in OF_ROWS else z
         value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
-        return (value, final.detach()) if return_state else value
+        return (value, each(Tensor.detach, final)) if return_state else value
 
-    def initial_state(self, B: int) -> Tensor:
-        """The states [layers · directions, B, d] that `B` sequences start from: zero."""
+    def initial_state(self, B: int) -> State:
+        """The states [layers · directions, B, d] that `B` sequences start from: zero; of an LSTM a pair of them, (h, c)."""
         like = next(self.parameters())
-        return like.new_zeros(self.layers * self.directions, B, self.d, dtype=dtype_of(self.rnn))
+        shape = self.layers * self.directions, B, self.d
+        zeros = tuple(like.new_zeros(shape, dtype=dtype_of(self.rnn)) for _ in self.rnn.state_parts)
+        return zeros if len(zeros) > 1 else parts(zeros)[0]
 
     def to_torch(self) -> TorchNetwork:
-        """The same model as torch.nn.Embedding, torch.nn.RNN and torch.nn.Linear, with its own copy of the weights, whose names
-        are the same.
+        """The same model as torch.nn.Embedding, torch.nn.RNN, LSTM or GRU, and torch.nn.Linear, with its own copy of the
+        weights, whose names are the same.
 
         Raises:
             ValueError: a nonlinearity that torch.nn.RNN does not have.
@@ -244,7 +264,7 @@ class SequenceModel(nn.Module):
         """
         model = settled(self)
         embedding, rnn, readout = model.embedding, model.rnn, model.readout
-        for name, kind in (("embedding", nn.Embedding), ("rnn", RNN), ("readout", nn.Linear)):
+        for name, kind in (("embedding", nn.Embedding), ("rnn", LAYERS[self.cell]), ("readout", nn.Linear)):
             part = getattr(model, name)
             if part is not None and (type(part) is not kind or "forward" in vars(part)):
                 raise TypeError(f"{name}: expected a plain {kind.__name__}, found {type(part).__name__}")
@@ -252,10 +272,7 @@ class SequenceModel(nn.Module):
             raise TypeError("rnn: expected batch_first, found time first")
         plain = TorchNetwork(
             None if embedding is None else nn.Embedding(embedding.num_embeddings, embedding.embedding_dim, **like(self)),
-            torch_rnn(
-                self, rnn.input_size, rnn.hidden_size, rnn.num_layers, nonlinearity=rnn.nonlinearity, bias=rnn.bias,
-                dropout=rnn.dropout, bidirectional=rnn.bidirectional,
-            ),
+            torch_rnn(self, rnn),
             nn.Linear(readout.in_features, readout.out_features, bias=readout.bias is not None, **like(self)),
             read=self.read if self.task in OF_ROWS else None,
         )  # fmt: skip
@@ -270,6 +287,7 @@ class SequenceModel(nn.Module):
         """A table of the parameters: shape by letters (m: the embedding's size) and in numbers, and count, with their sum."""
         states = "d" if self.directions == 1 else "2d"
         first = "n" if self.embedding is None else "m"
+        gates = {"elman": "d", "lstm": "4d", "gru": "3d"}[self.cell]
         rows = {}
         for name, parameter in self.named_parameters():
             if name.startswith("embedding."):
@@ -279,16 +297,16 @@ class SequenceModel(nn.Module):
             elif name.startswith("readout"):
                 letters = ("k", states)
             elif "weight_ih" in name:
-                letters = ("d", first if "_l0" in name else states)
+                letters = (gates, first if "_l0" in name else states)
             else:
-                letters = ("d", "d")
+                letters = (gates, "d")
             rows[name] = (letters[: parameter.dim()], parameter.shape)
         return f"{parameter_table(rows)}\nsum = {self.num_parameters:,}"
 
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, task={self.task!r}"
 
-    def _read(self, x: Tensor, lengths: Any, s0: Tensor | None, return_state: bool) -> tuple[Tensor, Tensor | None]:
+    def _read(self, x: Tensor, lengths: Any, s0: State | None, return_state: bool) -> tuple[Tensor, Tensor | None]:
         """What the first layer reads, [B, T, m] or symbols [B, T], and the lengths; all arguments are checked."""
         if self.bidirectional and (s0 is not None or return_state):
             what = "s0" if s0 is not None else "return_state"
@@ -302,7 +320,7 @@ class SequenceModel(nn.Module):
         B, T = check_inputs(words, self.n, dtype_of(self.rnn))
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
-            check_shape("s0", s0, ("layers", "B", "d"), (self.layers, B, self.d))
+            self._check_state(s0, B)
         if readable(x):
             if encoder is not None:
                 encoder.check(x, lengths)
@@ -319,11 +337,19 @@ class SequenceModel(nn.Module):
             x = dropout(x, self.input_dropout, self.training)
         return x, lengths
 
-    def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _check_state(self, s0: Any, B: int) -> None:
+        names = self.rnn.state_parts
+        if len(names) > 1 and not (isinstance(s0, tuple) and len(s0) == len(names)):
+            found = f"{len(s0)} of them" if isinstance(s0, tuple) else type(s0).__name__
+            raise TypeError(f"s0: expected {len(names)} parts ({', '.join(names)}), found {found}")
+        for name, part in named("s0", s0).items():
+            check_shape(name, part, ("layers", "B", "d"), (self.layers, B, self.d))
+
+    def _run(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
         """What `forward` returns, and the final states."""
         states, final = self.rnn(x, s0, lengths)
         if self.task in OF_ROWS:
-            last = final[-self.directions :].transpose(0, 1).flatten(1)
+            last = parts(final)[0][-self.directions :].transpose(0, 1).flatten(1)
             states = READERS[self.read](states, last, lengths, self.query)
         return self.readout(dropout(states, self.readout_dropout, self.training)), final
 
@@ -349,20 +375,26 @@ class SequenceModel(nn.Module):
         )
 
     def _elman_loss(
-        self, x: Tensor, y: Tensor, lengths: Tensor | None, reduction: str, s0: Tensor | None, return_state: bool
+        self, x: Tensor, y: Tensor, lengths: Tensor | None, reduction: str, s0: Any, return_state: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The loss and the final states in one call of the engine, which keeps the states in its cache."""
-        U, W, b_ih, b_hh = self.rnn.all_weights[0]
+        rnn: Any = self.rnn
+        U, W, b_ih, b_hh = rnn.all_weights[0]
         V, c = self.readout.weight, self.readout.bias
         s0 = None if s0 is None else s0[0]
         value, final = step.elman_loss(
-            x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, self.rnn.nonlinearity, reduction, return_state
+            x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, rnn.nonlinearity, reduction, return_state
         )
         return value, None if final is None else final.unsqueeze(0)
 
 
 _FORWARD = RNN.forward, nn.Linear.forward
 """What the fused way stands for, as long as nobody puts another in its place."""
+
+
+def _open_forget_gates(rnn: nn.Module) -> None:
+    if isinstance(rnn, LSTM):
+        rnn.open_forget_gates()
 
 
 def _watched(module: nn.Module) -> bool:
@@ -377,7 +409,7 @@ def _watched(module: nn.Module) -> bool:
     )
 
 
-def _draw(rnn: RNN, generator: torch.Generator | None) -> None:
+def _draw(rnn: nn.RNNBase, generator: torch.Generator | None) -> None:
     """Parameters as torch.nn.RNN draws them."""
     bound = 1 / math.sqrt(rnn.hidden_size)
     for parameter in rnn.parameters():

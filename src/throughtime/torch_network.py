@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.notation import is_symbols, real_steps
 from throughtime.reading import READERS, make_query
+from throughtime.states import parts
 
 
 class TorchNetwork(nn.Module):
@@ -17,7 +18,7 @@ class TorchNetwork(nn.Module):
 
     Attributes:
         embedding: torch.nn.Embedding; None: x holds features, or symbols that become one-hot vectors.
-        rnn: torch.nn.RNN with batch_first.
+        rnn: torch.nn.RNN, LSTM or GRU with batch_first.
         readout: torch.nn.Linear.
         initial_state: [layers · directions, 1, d] to start from; None: zero.
         read: how one vector is made of a row's states, a name of `reading.READERS`; None: the readout reads every step.
@@ -27,7 +28,7 @@ class TorchNetwork(nn.Module):
     def __init__(
         self,
         embedding: nn.Embedding | None,
-        rnn: nn.RNN,
+        rnn: nn.RNNBase,
         readout: nn.Linear,
         initial_state: nn.Parameter | None = None,
         read: str | None = None,
@@ -63,7 +64,7 @@ class TorchNetwork(nn.Module):
             states, _ = pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])
         if self.read is not None:
             directions = 2 if self.rnn.bidirectional else 1
-            last = final[-directions:].transpose(0, 1).flatten(1)
+            last = parts(final)[0][-directions:].transpose(0, 1).flatten(1)
             states = READERS[self.read](states, last, lengths, self.query)
         return self.readout(states)
 
@@ -73,14 +74,23 @@ class TorchNetwork(nn.Module):
         return self.train(training)
 
 
-def torch_rnn(model: nn.Module, *sizes: int, nonlinearity: str, **options: Any) -> nn.RNN:
-    """A torch.nn.RNN of those sizes, with batch_first and the dtype and device of `model`.
+def torch_rnn(model: nn.Module, layer: nn.RNNBase) -> nn.RNNBase:
+    """torch.nn's layer of the kind, sizes and options of one of `throughtime.nn`, with the dtype and device of `model`.
 
-    Raises: ValueError: a nonlinearity that torch.nn.RNN does not have.
+    Raises: ValueError: torch.nn has none, because of the nonlinearity or the place of the reset gate.
     """
+    names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+    options: dict[str, Any] = {name: getattr(layer, name) for name in names} | like(model)
+    if layer.mode == "LSTM":
+        return nn.LSTM(layer.input_size, layer.hidden_size, proj_size=layer.proj_size, **options)
+    if layer.mode == "GRU":
+        if not layer.reset_after:
+            raise ValueError("reset_after: expected True, as torch.nn.GRU has it, found False")
+        return nn.GRU(layer.input_size, layer.hidden_size, **options)
+    nonlinearity: Any = layer.nonlinearity
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', as torch.nn.RNN has, found {nonlinearity!r}")
-    return nn.RNN(*sizes, nonlinearity=nonlinearity, batch_first=True, **like(model), **options)
+    return nn.RNN(layer.input_size, layer.hidden_size, nonlinearity=nonlinearity, **options)
 
 
 def like(model: nn.Module) -> dict[str, Any]:

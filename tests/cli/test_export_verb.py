@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from throughtime.export.onnx_files import ACTIVATIONS
+from throughtime.export.onnx_operators import ACTIVATIONS
 from throughtime.learning.run import load
 
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -84,7 +84,7 @@ def new_model(options: TrainOptions, dataset: Dataset) -> Any:
 
     torch.manual_seed(options.seed)
     plain = (
-        (options.embedding, options.layers, bool(options.bidirectional)) == ("none", 1, False)
+        (options.cell, options.embedding, options.layers, bool(options.bidirectional)) == ("elman", "none", 1, False)
         and not (options.dropout or options.input_dropout or options.readout_dropout)
         and dataset.task in ("tag", "lm")
         and len(dataset.encoding.sizes) < 2
@@ -107,7 +107,8 @@ def new_model(options: TrainOptions, dataset: Dataset) -> Any:
     if options.initialization == "orthogonal":
         for name, parameter in model.named_parameters():
             if "weight_hh" in name:
-                torch.nn.init.orthogonal_(parameter)
+                for gate in parameter.split(parameter.shape[1]):
+                    torch.nn.init.orthogonal_(gate)
     return model
 
 
@@ -136,6 +137,7 @@ def _sequence_model(options: TrainOptions, dataset: Dataset) -> Any:
         input_dropout=float(options.input_dropout),
         readout_dropout=float(options.readout_dropout),
         nonlinearity=options.nonlinearity,
+        cell=options.cell,
         task=dataset.task,
     )
     if vectors is not None:

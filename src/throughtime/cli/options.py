@@ -106,8 +106,10 @@ class TrainOptions(DataOptions):
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""
+    cell: Annotated[Literal["elman", "lstm", "gru"], Parameter(group=MODEL)] = "elman"
+    """What the recurrence is: the textbook's, or one with gates."""
     nonlinearity: Annotated[Literal["tanh", "relu", "logistic", "identity"], Parameter(group=MODEL)] = "tanh"
-    """σ of the states."""
+    """σ of the states of an Elman recurrence."""
     initialization: Annotated[Literal["auto", "uniform", "orthogonal"], Parameter(group=MODEL)] = "auto"
     """How W is drawn; auto: orthogonal, to remember for longer, for characters and sequences of 50 steps, else uniform."""
     initial_state: Annotated[Literal["zero", "learned"], Parameter(group=MODEL)] = "zero"

@@ -25,6 +25,7 @@ from throughtime.estimators.inputs import SYMBOLS, read
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.optimizers import OPTIMIZERS, make_optimizer
 from throughtime.learning.recipe import fit
+from throughtime.nn import LAYERS
 from throughtime.notation import NONLINEARITIES
 from throughtime.sequence_model import SequenceModel
 
@@ -41,7 +42,8 @@ class SequenceEstimator(BaseEstimator):
         hidden_size: states d of each layer and direction.
         num_layers: recurrent layers on top of each other.
         bidirectional: whether each layer also reads the sequences from their ends.
-        nonlinearity: "tanh", "relu", "logistic" or "identity".
+        cell: "elman", "lstm" or "gru".
+        nonlinearity: "tanh", "relu", "logistic" or "identity"; of the cell "elman" alone.
         embedding_size: of a learned vector for each symbol; None: a symbol is a one-hot vector. Nothing for features.
         dropout: probability of zeroing each state between two layers while training.
         standardize: whether features get mean 0 and deviation 1, as measured on the training data.
@@ -72,6 +74,7 @@ class SequenceEstimator(BaseEstimator):
         "hidden_size": [AT_LEAST_1],
         "num_layers": [AT_LEAST_1],
         "bidirectional": ["boolean"],
+        "cell": [StrOptions(set(LAYERS))],
         "nonlinearity": [StrOptions(set(NONLINEARITIES))],
         "embedding_size": [AT_LEAST_1, None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -93,6 +96,7 @@ class SequenceEstimator(BaseEstimator):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
+        cell: str = "elman",
         nonlinearity: str = "tanh",
         embedding_size: int | None = None,
         dropout: float = 0.0,
@@ -110,6 +114,7 @@ class SequenceEstimator(BaseEstimator):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.bidirectional = bidirectional
+        self.cell = cell
         self.nonlinearity = nonlinearity
         self.embedding_size = embedding_size
         self.dropout = dropout
@@ -182,6 +187,7 @@ class SequenceEstimator(BaseEstimator):
             "layers": int(self.num_layers),
             "bidirectional": bool(self.bidirectional),
             "dropout": float(self.dropout),
+            "cell": self.cell,
             "nonlinearity": self.nonlinearity,
             "task": self._task,
         }

@@ -78,6 +78,7 @@ class SequenceForecaster(SequenceEstimator):
         *,
         horizon: int = 1,
         num_layers: int = 1,
+        cell: str = "elman",
         nonlinearity: str = "tanh",
         dropout: float = 0.0,
         standardize: bool = True,
@@ -94,6 +95,7 @@ class SequenceForecaster(SequenceEstimator):
         super().__init__(
             hidden_size,
             num_layers=num_layers,
+            cell=cell,
             nonlinearity=nonlinearity,
             dropout=dropout,
             standardize=standardize,

@@ -1,8 +1,7 @@
 """Models as ONNX files, checked before they are written.
 
-Every recurrence becomes one node of ONNX's own operator RNN. That operator has one bias for the input and one for the state: b
-is the first, the second is zero. A symbol is a column of U there too, by a Gather, which the operator then takes through an
-identity matrix. onnx, onnxscript and onnxruntime are imported when they are used.
+Every recurrence becomes one node of ONNX's own operator RNN, LSTM or GRU (see `onnx_operators`). onnx, onnxscript and
+onnxruntime are imported when they are used.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,9 +21,11 @@ from torch import Tensor, nn
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
+from throughtime.export.onnx_operators import require_onnx, translation_table
 from throughtime.learning.run import Run
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
+from throughtime.states import each, named, parts
 from throughtime.weights import settled
 from throughtime.word_encoder import WordEncoder
 
@@ -37,17 +37,8 @@ EXPORTED_AT = (2, 5)
 CHECKED_AT = ((1, 1), (3, 17), (5, 4))
 """Sizes (B, T) of the example that is traced, and of those that the file is checked with."""
 
-OUTPUTS = ("z", "final_state")
 WHOLE = -1
 """The default of the ONNX input `lengths`: every sequence has all T steps."""
-
-ACTIVATIONS: dict[str, dict[str, Any]] = {
-    "tanh": {"activations": ["Tanh"]},
-    "relu": {"activations": ["Relu"]},
-    "logistic": {"activations": ["Sigmoid"]},
-    "identity": {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
-}
-"""σ by name, as attributes of the ONNX operator RNN."""
 
 
 class ExportError(RuntimeError):
@@ -69,7 +60,8 @@ def to_onnx(
     - `lengths`: int64 [B], may be left out: later steps are padding, which is never read (−1: all T steps, the default);
     - `initial_state`: float [B, d] ([layers, B, d] of a `SequenceModel`), may be left out: the model's own;
 
-    and the outputs `z`, what the model returns, and `final_state`, shaped like the initial one, to carry into a next call. A
+    and the outputs `z`, what the model returns, and `final_state`, shaped like the initial one, to carry into a next call. An
+    LSTM has two parts of each: `initial_state.0` and `final_state.0` are h, `initial_state.1` and `final_state.1` are c. A
     bidirectional model has no states to carry, neither as input nor as output. B and T are free. onnxruntime remarks on the
     inputs with defaults when it loads the file.
 
@@ -104,51 +96,12 @@ def to_onnx(
     if symbols is None:
         has_embedding = getattr(model, "embedding", None) is not None
         symbols = has_embedding if encoding is None else encoding.vocabulary is not None
-    _require_onnx()
+    require_onnx()
     model = copy.deepcopy(settled(model)).to("cpu").eval().requires_grad_(False)
     content = _onnx_bytes(model, symbols, encoding)
     difference = _checked(content, model, symbols)
     write_atomically(path, content)
     return difference
-
-
-def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What `torch.onnx.export(…, dynamo=True, custom_translation_table=translation_table())` needs to know of the recurrence.
-
-    With it, any module built on `throughtime.nn.RNN` is exported with one ONNX operator RNN per layer and direction.
-
-    Raises: ImportError: onnx, onnxscript or onnxruntime is not installed.
-    """
-    _require_onnx()
-    op: Any = import_module("onnxscript").opset18
-
-    def recurrence(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first=False, b_hh=None):
-        symbols = x.dtype.is_integer()
-        if batch_first:
-            x = op.Transpose(x, perm=[1, 0] if symbols else [1, 0, 2])
-        if symbols:
-            if lengths is not None:  # padding may hold any number
-                steps = op.Range(0, op.Squeeze(op.Shape(x, start=0, end=1)), 1)
-                x = op.Where(op.Less(op.Unsqueeze(steps, [1]), op.Unsqueeze(lengths, [0])), x, 0)
-            x = op.Gather(op.Transpose(U, perm=[1, 0]), x)
-            U = op.EyeLike(W)
-        if b is not None:
-            b = op.Unsqueeze(op.Concat(b, op.Mul(b, 0.0) if b_hh is None else b_hh, axis=0), [0])
-        states, final = op.RNN(
-            x,
-            op.Unsqueeze(U, [0]),
-            op.Unsqueeze(W, [0]),
-            b,
-            None if lengths is None else op.Cast(lengths, to=6),  # int32
-            None if s0 is None else op.Unsqueeze(s0, [0]),
-            direction="reverse" if reverse else "forward",
-            hidden_size=W.shape[0],
-            **ACTIVATIONS[nonlinearity],
-        )
-        states = op.Squeeze(states, [1])
-        return op.Transpose(states, perm=[1, 0, 2]) if batch_first else states, final
-
-    return {torch.ops.throughtime.recurrence.default: recurrence}
 
 
 class _Whole(nn.Module):
@@ -158,10 +111,11 @@ class _Whole(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, lengths: Tensor | None, initial_state: Tensor | None = None) -> tuple[Tensor, ...]:
-        if initial_state is None:
+    def forward(self, x: Tensor, lengths: Tensor | None, *state: Tensor) -> tuple[Tensor, ...]:
+        if not state:
             return (self.model(x, lengths),)
-        return self.model(x, lengths, initial_state, return_state=True)
+        z, final = self.model(x, lengths, state[0] if len(state) == 1 else state, return_state=True)
+        return z, *parts(final)
 
 
 def _example(model: Any, symbols: bool, B: int, T: int, seed: int) -> dict[str, Tensor]:
@@ -172,7 +126,13 @@ def _example(model: Any, symbols: bool, B: int, T: int, seed: int) -> dict[str, 
     lengths[0] = T
     if getattr(model, "bidirectional", False):
         return {"x": x, "lengths": lengths}
-    return {"x": x, "lengths": lengths, "initial_state": torch.randn(model.initial_state(B).shape, generator=random)}
+    state = each(lambda part: torch.randn(part.shape, generator=random), model.initial_state(B))
+    return {"x": x, "lengths": lengths} | named("initial_state", state)
+
+
+def _outputs(inputs: Iterable[str]) -> list[str]:
+    """The names of the outputs of a model with these inputs."""
+    return ["z", *(name.replace("initial", "final") for name in inputs if name.startswith("initial_state"))]
 
 
 def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
@@ -180,8 +140,11 @@ def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
     from onnx import helper
 
     B, T = torch.export.Dim("B"), torch.export.Dim("T")
-    free = {"x": {0: B, 1: T}, "lengths": {0: B}, "initial_state": {model.initial_state(1).dim() - 2: B}}
     example = _example(model, symbols, *EXPORTED_AT, seed=0)
+    _, _, *state = example.values()
+    free: list[Any] = [{0: B, 1: T}, {0: B}]
+    if state:
+        free.append(tuple({part.dim() - 2: B} for part in state))
     with _quiet():
         program = torch.onnx.export(
             _Whole(model),
@@ -190,13 +153,13 @@ def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
             verbose=False,
             opset_version=OPSET,
             custom_translation_table=translation_table(),
-            dynamic_shapes={name: free[name] for name in example},
+            dynamic_shapes=tuple(free),
             input_names=[name if name == "x" else f"all_{name}" for name in example],
-            output_names=OUTPUTS[: len(example) - 1],
+            output_names=_outputs(example),
         )
     assert program is not None
     proto = program.model_proto
-    _let_inputs_be_left_out(proto.graph, model.initial_state(1) if "initial_state" in example else None)
+    _let_inputs_be_left_out(proto.graph, named("initial_state", model.initial_state(1) if state else None))
     proto.producer_name = "throughtime"
     proto.producer_version = _version()
     if encoding is not None:
@@ -205,8 +168,8 @@ def _onnx_bytes(model: Any, symbols: bool, encoding: Encoding | None) -> bytes:
     return proto.SerializeToString()
 
 
-def _let_inputs_be_left_out(graph: Any, initial_state: Tensor | None) -> None:
-    """Give the inputs for lengths and initial states defaults of one row, which are spread over the batch.
+def _let_inputs_be_left_out(graph: Any, initial: dict[str, Tensor]) -> None:
+    """Give the inputs for lengths and the parts of initial states defaults of one row, which are spread over the batch.
 
     An ONNX input that is also an initializer may be left out; but an initializer has a fixed shape.
     """
@@ -221,13 +184,14 @@ def _let_inputs_be_left_out(graph: Any, initial_state: Tensor | None) -> None:
     ]
     inputs = [graph.input[0], helper.make_tensor_value_info("lengths", TensorProto.INT64, ["rows of lengths"])]
     constants = {"whole": np.array([WHOLE]), "lengths": np.array([WHOLE])}
-    if initial_state is not None:
-        *layers, _, d = initial_state.shape
-        shape = [*layers, "rows of initial_state", d]
-        inputs.append(helper.make_tensor_value_info("initial_state", TensorProto.FLOAT, shape))
+    if initial:
         nodes.append(helper.make_node("Concat", ["B", "one"], ["rows"], axis=0))
-        nodes.append(helper.make_node("Expand", ["initial_state", "rows"], ["all_initial_state"]))
-        constants |= {"one": np.array([1]), "initial_state": initial_state.detach().numpy()}
+        constants["one"] = np.array([1])
+    for name, value in initial.items():
+        *layers, _, d = value.shape
+        inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [*layers, f"rows of {name}", d]))
+        nodes.append(helper.make_node("Expand", [name, "rows"], [f"all_{name}"]))
+        constants[name] = value.detach().numpy()
     for field, values in ((graph.node, [*nodes, *graph.node]), (graph.input, inputs)):
         values = [copy.deepcopy(value) for value in values]
         del field[:]
@@ -248,11 +212,12 @@ def _checked(content: bytes, model: Any, symbols: bool) -> float:
     largest = 0.0
     for seed, (B, T) in enumerate(CHECKED_AT, start=1):
         inputs = _example(model, symbols, B, T, seed)
-        names = OUTPUTS[: len(inputs) - 1]
+        names = _outputs(inputs)
         for given in (inputs, {"x": inputs["x"]}):
             found: Any = session.run(names, {name: value.numpy() for name, value in given.items()})
-            start = given.get("initial_state", model.initial_state(B)) if "initial_state" in inputs else None
-            wanted = _Whole(model)(given["x"], given.get("lengths"), start)
+            own = named("initial_state", model.initial_state(B) if len(inputs) > 2 else None)
+            start = [given.get(name, value) for name, value in own.items()]
+            wanted = _Whole(model)(given["x"], given.get("lengths"), *start)
             for name, one, other in zip(names, found, wanted, strict=True):
                 expected = other.numpy()
                 difference = float(np.abs(one - expected).max()) if one.shape == expected.shape else np.nan
@@ -277,16 +242,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _require_onnx() -> None:
-    try:
-        for name in ("onnx", "onnxscript", "onnxruntime"):
-            import_module(name)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"expected the package {error.name}, which is not installed: pip install 'throughtime[onnx]'"
-        ) from error
 
 
 def _version() -> str:

@@ -66,6 +66,7 @@ def _sequence_arguments(model: SequenceModel) -> dict[str, Any]:
         "layers",
         "bidirectional",
         "nonlinearity",
+        "cell",
         "task",
     )
     found = {name: getattr(model, name) for name in (*names, "dropout", "input_dropout", "readout_dropout")}

@@ -5,4 +5,7 @@ from throughtime.nn.lstm import LSTM, LSTMCell
 from throughtime.nn.recurrent import Recurrent
 from throughtime.nn.rnn import RNN, RNNCell
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+LAYERS = {"elman": RNN, "lstm": LSTM, "gru": GRU}
+"""The layer of each built-in cell, by the name that models and the command have for it."""
+
+__all__ = ["GRU", "LAYERS", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]

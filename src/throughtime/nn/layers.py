@@ -45,6 +45,9 @@ class Layers(nn.RNNBase):
         sizes = [self.input_size] + [self._widths[0] * self._directions] * (self.num_layers - 1)
         self._programs = [program for n in sizes for program in [self._program(n)] * self._directions]
 
+    state_parts: tuple[str, ...] = ("h",)
+    """The names of the parts of a state."""
+
     def _program(self, n: int) -> Program:
         """One recurrence over n inputs."""
         raise NotImplementedError

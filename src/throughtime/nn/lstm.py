@@ -36,6 +36,8 @@ class LSTM(Layers):
     Raises: TypeError, ValueError: an argument of the wrong kind or value.
     """
 
+    state_parts = ("h", "c")
+
     def __init__(
         self,
         input_size: int,
@@ -53,6 +55,15 @@ class LSTM(Layers):
         super().__init__(
             "LSTM", *sizes, bias, batch_first, dropout, bidirectional, proj_size, device=device, dtype=dtype
         )
+
+    @torch.no_grad()
+    def open_forget_gates(self) -> None:
+        """Let the biases of the forget gates start at 1, `bias_ih` 1 and `bias_hh` 0, so that what enters c stays there for a
+        while: Gers, Schmidhuber & Cummins (2000); Józefowicz, Zaremba & Sutskever (2015)."""
+        forget = slice(self.hidden_size, 2 * self.hidden_size)
+        for name, parameter in self.named_parameters():
+            if name.startswith("bias_"):
+                parameter[forget] = 1.0 if name.startswith("bias_ih") else 0.0
 
     def _program(self, n: int) -> Program:
         return lstm(n, self.hidden_size, self.bias, self.proj_size)
