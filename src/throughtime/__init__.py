@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from throughtime import data, export, nn
+    from throughtime import cells, data, export, nn
     from throughtime import estimators as estimators
     from throughtime.anatomy import anatomy
     from throughtime.estimators import SequenceClassifier as SequenceClassifier
@@ -39,13 +39,14 @@ _HOME = {
     "set_engine": "throughtime.ops",
     "set_num_threads": "throughtime.ops",
 }
-_MODULES = ("anatomy", "data", "estimators", "export", "nn")
+_MODULES = ("anatomy", "cells", "data", "estimators", "export", "nn")
 """Modules that are public by themselves; `anatomy` can be called as well."""
 
 __all__ = [  # noqa: RUF022 (as a reader meets them)
     "ElmanNetwork",
     "SequenceModel",
     "nn",
+    "cells",
     "bptt",
     "fit",
     "evaluate",
