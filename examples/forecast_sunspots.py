@@ -19,7 +19,7 @@ import statsmodels.api as sm
 import torch
 
 import throughtime as tt
-from throughtime.learning.forecasts import backtest, forecast, naive_errors
+from throughtime.learning.forecasts import backtest, forecast, naive_errors, roll
 
 CYCLE = 11
 HORIZONS = (1, CYCLE)
@@ -56,17 +56,14 @@ def draw(model: tt.SequenceModel, source: tt.data.Dataset, years: np.ndarray, va
 
     assert source.test is not None
     encoding: Any = source.encoding
-    whole = encoding.input_scale.apply(values[:, None]).astype(np.float32)
-    with torch.no_grad():
-        z = model(torch.from_numpy(whole).unsqueeze(0))[0].numpy()
-    ahead = encoding.target_scale.invert(z)[:, 0]  # of the year after each
-    beyond = forecast(model, encoding, [whole], 2 * CYCLE)[0][:, 0]
-    first = len(values) - len(source.test.x) - 1
+    year_ahead = roll(model, source.test, encoding)[0]
+    beyond = forecast(model, encoding, [values[:, None]], 2 * CYCLE)[0][:, 0]
+    first = int(year_ahead.times[0])
     figure = Figure(figsize=(9.6, 3.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     axes.axvspan(years[0], years[first], facecolor="#eeeeee", label="learned and chosen from")
     axes.plot(years, values, color="#555555", linewidth=1.2, label="sunspots")
-    axes.plot(years[first:], ahead[first - 1 : -1], color="#1f77b4", linewidth=1.6, label="forecast a year ahead")
+    axes.plot(years[first:], year_ahead.model[:, 0], color="#1f77b4", linewidth=1.6, label="forecast a year ahead")
     future = np.arange(years[-1], years[-1] + len(beyond) + 1)
     axes.plot(future, np.append(values[-1], beyond), color="#d95f02", linewidth=1.6, label="two cycles beyond the data")
     axes.set(

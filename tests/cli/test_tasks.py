@@ -171,10 +171,8 @@ def test_a_forecast_stands_beside_the_naive_ones(command, refused):
     found = json.loads(command("predict", "run", "waves.csv", "--steps", 2, "--json").out.splitlines()[0])
     assert [f"{value:.6g}" for value in found["forecast"]["y"]] == [row[2] for row in rows[1:3]]
     assert "steps: expected at least 1, found 0" in refused("predict", "run", "--steps", 0)
-    expected = (
-        "held-out series: expected at least one with a season of 30 steps and a value after it, found 29 values at most"
-    )
-    assert refused("train", "waves.csv", *table, "--season", 30) == expected
+    expected = "a season of 300 steps and a value after it, found 300 values at most"
+    assert expected in refused("train", "waves.csv", *table, "--season", 300, "--predict", "level")
 
 
 def test_a_forecast_from_other_inputs_looks_one_step_ahead(command, refused):

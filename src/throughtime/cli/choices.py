@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LONG, WINDOW = 1000, 200
 """Sequences of more steps than LONG are walked in windows of WINDOW steps."""
+SHORTEST_WINDOW = 20
+"""The windows of a few short series have at least so many steps."""
 REMEMBERED = 50
 """Where half the sequences have so many steps, W starts orthogonal: what enters it then fades slowly."""
 EMBEDDING = 128
@@ -38,6 +40,8 @@ def decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
     bidirectional = by_row if options.bidirectional is None else options.bidirectional
     whole = bidirectional or options.optimizer == "gd" or by_row
     window = "none" if whole or dataset.train.lengths.max() <= LONG else WINDOW
+    if dataset.task == "forecast" and window == "none" and len(dataset.train) < FEWEST_BATCHES:
+        window = max(SHORTEST_WINDOW, int(dataset.train.lengths.max()) // FEWEST_BATCHES)  # updates within a pass, too
     truncate = window if options.truncate == "auto" else options.truncate
     vocabulary = dataset.encoding.vocabulary
     characters = vocabulary is not None and vocabulary.of_characters

@@ -47,7 +47,9 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
         _as_before(options.given(), str(options.source), options.task) if options.resume else options.given()
     )
     sources = {name: places[name] for name in PLACES}
-    dataset = data.load(**sources, task=options.task, characters=options.characters, **dividing, **given)  # type: ignore[arg-type]
+    predict = None if options.predict == "auto" else options.predict
+    model = {"characters": options.characters, "predict": predict, "season": options.season}
+    dataset = data.load(**sources, task=options.task, **model, **dividing, **given)  # type: ignore[arg-type]
     split = options.split or (SPLIT if "split_by" in dataset.reading else None)
     return replace(options, **places, split=split, task=dataset.task, **dataset.reading), dataset
 

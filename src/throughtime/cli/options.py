@@ -167,7 +167,9 @@ class TrainOptions(DataOptions):
     horizon: Horizon = 1
     """Steps ahead that forecasts are measured for."""
     season: Season = None
-    """Steps after which the series repeat themselves, for the seasonal naive forecast beside the model's."""
+    """Steps after which the series repeat themselves, for the seasonal naive forecast and seasonal changes."""
+    predict: Annotated[Literal["auto", "level", "change", "seasonal-change"], Parameter(group=FORECAST)] = "auto"
+    """What is learned of a series; auto: what a closed form does best on the valid part."""
 
     out: Annotated[Path | None, Parameter(group=RUN)] = None
     """The run folder to write; runs/SOURCE, or the next free runs/SOURCE-2, … where left out."""

@@ -86,10 +86,10 @@ def _write(
 
 def _forecast(run: Run, sequences: Sequences, steps: int, json: bool) -> None:
     """The values after the end of each series: a row per step, tabs between columns."""
-    from throughtime.learning.forecasts import forecast
+    from throughtime.learning.forecasts import forecast_part
 
     names = run.encoding.labels
-    ahead = forecast(run.model, run.encoding, sequences.inputs, steps)
+    ahead = forecast_part(run.model, run.encoding, sequences, steps)
     if not json:
         print("\t".join(["series", "step", *names]))
     for i, values in enumerate(ahead):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from throughtime.anatomy.watch import Watch
-    from throughtime.data import Dataset
+    from throughtime.data import Dataset, Encoding
     from throughtime.learning import History
 
 
@@ -58,6 +59,8 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             return
         if dataset.valid is not None and history.best_epoch < len(history):
             say(f"kept the weights of epoch {history.best_epoch}, with the lowest valid loss")
+        if dataset.valid is not None:
+            dataset = replace(dataset, encoding=_calibrated(options, dataset, model))
         results = _measure(options, dataset, model, history)
         checksums = {name: checksum(part) for name, part in dataset.parts.items()}
         with unfinished.telling_what_is_left(out):
@@ -166,6 +169,23 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
     except (ValueError, TypeError) as error:
         unfinished.clear_unless_begun(out)
         raise Refused(one_line(error)) from error
+
+
+def _calibrated(options: TrainOptions, dataset: Dataset, model: Any) -> Encoding:
+    """The encoding with what the validation part teaches about the model's outputs."""
+    from throughtime.learning import forecasts, metrics
+
+    assert dataset.valid is not None
+    if dataset.task == "lm":
+        return dataset.encoding
+    if dataset.task != "forecast":
+        truncate = None if isinstance(options.truncate, str) else options.truncate
+        return metrics.calibrate(model, dataset.valid, dataset.encoding, truncate)
+    try:
+        return forecasts.calibrate(model, dataset.valid, dataset.encoding, options.horizon, options.season)
+    except ValueError as error:  # too short for the season
+        say(f"the forecasts are the model's alone: {error}")
+        return dataset.encoding
 
 
 def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: History) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from throughtime.data.calibration import Calibration
 from throughtime.data.vocabulary import Vocabulary
 
 TASKS = ("tag", "classify", "lm", "forecast")
@@ -68,6 +69,8 @@ class Encoding:
             or "mean", that of the training part.
         flagged: the features that lacked values in the training part. Each has a further input after the features, in this
             order: 1 where its value is missing, else 0.
+        lag: of a forecast, what is read and predicted in place of the series: see `differences`.
+        calibration: what the validation part taught about the outputs; None: nothing.
 
     Raises:
         ValueError: an unknown task or fill, no label or one that occurs twice, not exactly one of vocabulary and features,
@@ -85,6 +88,8 @@ class Encoding:
     longest: int = 0
     fill: str = "mean"
     flagged: tuple[str, ...] = ()
+    lag: int = 0
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -98,11 +103,19 @@ class Encoding:
             raise ValueError(f"longest: expected 1 to {LONGEST_WORD} with characters, else 0, found {self.longest}")
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected at least one, no two alike, found {list(self.labels)}")
+        if self.lag < 0 or (self.lag and not set(self.labels) <= set(self.features or ())):
+            raise ValueError(f"lag: expected 0, or the series among the features, found {self.lag}")
         if self.fill not in FILLS:
             raise ValueError(f"fill: expected one of {', '.join(FILLS)}, found {self.fill!r}")
         unknown = set(self.flagged) - set(self.features or ())
         if unknown or len(set(self.flagged)) < len(self.flagged):
             raise ValueError(f"flagged: expected names of features, no two alike, found {list(self.flagged)}")
+
+    @property
+    def columns(self) -> list[int] | None:
+        """Where the series that are forecast stand among the features; None: not all of them do."""
+        names = self.features or ()
+        return [names.index(label) for label in self.labels] if set(self.labels) <= set(names) else None
 
     def spell(self, words: Iterable[str]) -> np.ndarray:
         """The characters of T words, int64 [T, longest], counted from 1; 0 after a word's end."""
@@ -166,6 +179,8 @@ class Encoding:
             "longest": self.longest,
             "fill": self.fill,
             "flagged": list(self.flagged),
+            "lag": self.lag,
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
         }
 
     @classmethod
@@ -191,6 +206,8 @@ class Encoding:
                 longest=int(data.get("longest", 0)),
                 fill=data.get("fill", "mean"),
                 flagged=tuple(data.get("flagged", [])),
+                lag=int(data.get("lag", 0)),
+                calibration=Calibration.from_json(data["calibration"]) if data.get("calibration") else None,
             )
         except KeyError as missing:
             raise ValueError(f"encoding: expected the key {missing}, found {sorted(data)}") from None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from throughtime.data.dataset import Dataset
+from throughtime.data.differences import best_lag, differenced, lag_of
 from throughtime.data.encoding import LONGEST_WORD, Encoding, Standardizer
 from throughtime.data.errors import DataError
 from throughtime.data.records import Records
@@ -26,25 +27,34 @@ def prepare(
     *,
     min_count: int = MIN_COUNT,
     characters: bool = False,
+    predict: str | None = None,
+    season: int | None = None,
     encoding: Encoding | None = None,
 ) -> Dataset:
     """A data set of up to three parts.
 
     Where no `encoding` is given, one is made. Vocabulary and scaling come from the training part alone: symbols rarer than
     `min_count` there become the unknown symbol, features get mean 0 and deviation 1, a missing value becomes the mean. The
-    classes are those of all parts: one that only the others have can be named and scored, though not learned.
+    classes are those of all parts: one that only the others have can be named and scored, though not learned. With
+    `characters`, words come with those that spell them; `predict` and `season` are of forecasts, see `differences`: what is
+    predicted, None for what a closed form does best.
 
     Raises:
+        ValueError: characters that do not fit, or a `predict` that there is not.
         DataError: parts that do not belong together, or a sequence that is too short.
     """
     if encoding is None:
-        encoding = fit_encoding(train, [part for part in (valid, test) if part is not None], min_count, characters)
+        lag = _lag(train, valid, predict, season) if train.task == "forecast" else 0
+        others = [part for part in (valid, test) if part is not None]
+        encoding = fit_encoding(train, others, min_count, characters, lag)
     parts = [None if part is None else encode(part, encoding) for part in (train, valid, test)]
     assert parts[0] is not None
     return Dataset(name, encoding, parts[0], parts[1], parts[2])
 
 
-def fit_encoding(train: Records, others: Sequence[Records], min_count: int, characters: bool = False) -> Encoding:
+def fit_encoding(
+    train: Records, others: Sequence[Records], min_count: int, characters: bool = False, lag: int = 0
+) -> Encoding:
     """The encoding of `train`; of `others`, the names of classes alone are used. With `characters`, words come with those
     that spell them.
 
@@ -63,7 +73,7 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int, char
     elif characters:
         raise ValueError("characters: expected words, which they spell, found features")
     else:
-        values = np.concatenate(train.inputs)
+        values = np.concatenate([differenced(x, lag) for x in train.inputs])
         input_scale = None if train.scaled else Standardizer.fit(values)
         gaps = np.flatnonzero(np.any(np.isnan(values), axis=0))
         flagged = tuple(train.features[column] for column in gaps.tolist())
@@ -73,7 +83,7 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int, char
     elif train.task == "forecast":
         assert train.targets is not None
         labels = train.outputs or ()
-        target_scale = Standardizer.fit(np.concatenate(train.targets))
+        target_scale = Standardizer.fit(np.concatenate([differenced(y, lag) for y in train.targets]))
     else:
         labels = train.outputs or _classes([train, *others])
     return Encoding(
@@ -88,7 +98,23 @@ def fit_encoding(train: Records, others: Sequence[Records], min_count: int, char
         longest,
         train.fill,
         flagged,
+        lag,
     )
+
+
+def _lag(train: Records, valid: Records | None, predict: str | None, season: int | None) -> int:
+    """What a model of these series is to predict."""
+    among = set(train.outputs or ()) <= set(train.features or ())
+    if predict is not None:
+        lag = lag_of(predict, season)
+        if lag and not among:
+            raise ValueError(
+                f"predict: expected level, as the inputs lack {', '.join(train.outputs or ())}, found {predict}"
+            )
+        return lag
+    if not among or valid is None or train.targets is None or valid.targets is None:
+        return 0
+    return best_lag(train.targets, valid.targets, valid.context or [0] * len(valid), season)
 
 
 def _alphabet(train: Records, words: Sequence[Any], min_count: int) -> tuple[Vocabulary, int]:
@@ -120,12 +146,12 @@ def encode(records: Records, encoding: Encoding) -> Sequences:
     if encoding.vocabulary is not None:
         x = [encoding.vocabulary.encode(symbols) for symbols in columns[0]]
     else:
-        x = [encoding.encode_features(values) for values in records.inputs]
+        x = [encoding.encode_features(differenced(values, encoding.lag)) for values in records.inputs]
     y = None
     if records.targets is not None and encoding.task == "lm":
         x, y = _one_ahead(records, x, x)
     elif records.targets is not None and encoding.task == "forecast":
-        x, y = _one_ahead(records, x, [_scaled(values, encoding.target_scale) for values in records.targets])
+        x, y = _one_ahead(records, x, _asked(records, encoding))
     elif records.targets is not None:
         y = _labels(records, encoding)
     texts = records.inputs if isinstance(records.inputs[0], str) else None
@@ -136,7 +162,22 @@ def encode(records: Records, encoding: Encoding) -> Sequences:
         ]
         spelt = encoding.spell(word for words in columns[0] for word in words)
         sequences = replace(sequences, x=np.column_stack([sequences.x, *map(np.concatenate, codes), spelt]))
+    if encoding.task == "forecast":
+        series = records.targets
+        if series is None and encoding.columns is not None:
+            series = [values[:, encoding.columns] for values in records.inputs]
+        context = None if records.context is None else tuple(records.context)
+        return replace(sequences, series=None if series is None else tuple(series), context=context)
     return sequences if texts or not columns else replace(sequences, words=tuple(columns[0]))
+
+
+def _asked(records: Records, encoding: Encoding) -> list[np.ndarray]:
+    """What is to be predicted of each series, scaled: NaN in its context."""
+    found = []
+    for values, context in zip(records.targets or (), records.context or [0] * len(records)):
+        found.append(_scaled(differenced(values, encoding.lag), encoding.target_scale))
+        found[-1][: max(context - encoding.lag, 0)] = np.nan
+    return found
 
 
 def _check_alike(records: Records, task: str, features: tuple[str, ...] | None) -> None:
@@ -169,9 +210,10 @@ def _one_ahead(
     records: Records, x: list[np.ndarray], series: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Inputs, and as the target of each step the series at the next one."""
-    for place, steps in zip(records.places, x):
+    for place, steps, whole in zip(records.places, x, records.inputs):
         if len(steps) < 2:
-            raise DataError(place, "at least 2 steps, as the targets are the next ones", str(len(steps)))
+            needed = 2 + len(whole) - len(steps)  # a difference takes its lag
+            raise DataError(place, f"at least {needed} steps, as the targets are the next ones", str(len(whole)))
     return [steps[:-1] for steps in x], [steps[1:] for steps in series]
 
 

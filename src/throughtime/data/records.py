@@ -30,6 +30,8 @@ class Records:
         scaled: whether the features are on a common scale already, so that they are left as they are.
         fill: what stands for a missing feature, as in `Encoding`.
         groups: what may not be in two parts of a split, for each sequence; None: there is no such thing.
+        context: of series, how many steps at the beginning of each belong to the part before: they are read, but not asked
+            for; None: no step.
         told: what the source was taken for, in words.
         notes: what else there is to tell about it, in sentences.
         reading: the options of the reader as they were chosen, with which it reads the same again.
@@ -47,6 +49,7 @@ class Records:
     scaled: bool = False
     fill: str = "last"
     groups: Sequence[str] | None = None
+    context: Sequence[int] | None = None
     told: str = ""
     notes: tuple[str, ...] = ()
     reading: dict[str, Any] = field_(default_factory=dict)
@@ -71,6 +74,7 @@ class Records:
             names=pick(self.names),
             places=pick(self.places),
             groups=None if self.groups is None else pick(self.groups),
+            context=None if self.context is None else pick(self.context),
         )
 
     def stretch(self, begin: float, end: float) -> Records:
@@ -83,6 +87,11 @@ class Records:
             ]
 
         return replace(self, inputs=pick(self.inputs), targets=None if self.targets is None else pick(self.targets))
+
+    def reaching_back(self, begin: float, end: float) -> Records:
+        """The series up to `end`, of which the steps before `begin`, as shares of the length, are context."""
+        context = [round(begin * len(x)) for x in self.inputs]
+        return replace(self.stretch(0, end), context=context)
 
 
 def steps_of(x: Any) -> int:

@@ -30,6 +30,8 @@ class Sequences:
         texts: None, or the text that each sequence was made from.
         words: None, or the symbols of each sequence as they were read, those too that the vocabulary has not; of several
             columns, the first.
+        series: None, or of a forecast the series themselves, float64 [L_i, m] each, in the units of the data.
+        context: None, or how many values at the beginning of each series are known rather than forecast.
     """
 
     x: np.ndarray
@@ -39,6 +41,8 @@ class Sequences:
     names: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     words: tuple[Sequence[str], ...] | None = None
+    series: tuple[np.ndarray, ...] | None = None
+    context: tuple[int, ...] | None = None
 
     @classmethod
     def from_arrays(
@@ -130,8 +134,8 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         y = None if self.y is None else self.y[steps if self.per_step else rows]
-        strings = (_pick(values, rows) for values in (self.names, self.texts, self.words))
-        return Sequences(self.x[steps], offsets, y, self.per_step, *strings)
+        own = (_pick(values, rows) for values in (self.names, self.texts, self.words, self.series, self.context))
+        return Sequences(self.x[steps], offsets, y, self.per_step, *own)
 
     def locate(self, step: int) -> tuple[int, int]:
         """(sequence, step within it) of a row of the flat arrays."""
@@ -183,8 +187,8 @@ class Sequences:
         return f" ({self.names[row]})" if self.names is not None else ""
 
 
-def _pick(strings: tuple[Any, ...] | None, rows: np.ndarray) -> tuple[Any, ...] | None:
-    return None if strings is None else tuple(strings[row] for row in rows)
+def _pick(values: tuple[Any, ...] | None, rows: np.ndarray) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values[row] for row in rows)
 
 
 def _numbers(values: Any, where: str, dtype: Any) -> np.ndarray:

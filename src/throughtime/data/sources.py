@@ -36,6 +36,8 @@ def load(
     seed: int = 0,
     min_count: int = MIN_COUNT,
     characters: bool = False,
+    predict: str | None = None,
+    season: int | None = None,
     format: str | None = None,
     task: str | None = None,
     column: str | None = None,
@@ -75,6 +77,8 @@ def load(
         seed: of the split.
         min_count: symbols that the training part has fewer times become the unknown symbol.
         characters: encode a word with the characters that spell it, too, for a model that reads them.
+        predict, season: forecasts: "level", "change" or "seasonal-change" over so many steps, see `differences`; None: what a
+            closed form does best on the validation part.
         format: one of `readers.formats.FORMATS`: conllu, conll, csv, tsv, parquet, ts, npz, json, …; None: it is recognised.
         task: tag, classify, lm or forecast; None: the one that the data is plainly made for.
         column, inputs, units, id, time, features, target, rows, header, sort, group, missing, fill, shuffle: how files and
@@ -142,7 +146,9 @@ def load(
         parts = {part: replace(records, targets=None) for part, records in parts.items()}
     name = source if isinstance(source, (str, os.PathLike)) else "data"
     name = "standard input" if os.fspath(name) == STDIN else Path(name).name
-    dataset = prepare(name, **parts, min_count=min_count, characters=characters, encoding=encoding)
+    dataset = prepare(
+        name, **parts, min_count=min_count, characters=characters, predict=predict, season=season, encoding=encoding
+    )
     reading = dict(first.reading) | ({} if way is None else {"split_by": way})
     return replace(dataset, told=first.told, notes=tuple(notes), reading=reading)
 

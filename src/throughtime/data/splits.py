@@ -20,7 +20,8 @@ def divide(
     """The parts train, valid and test of the sequences of one source, and the way in which they were divided; a share of 0
     makes no such part.
 
-    time: every sequence is cut, first train, then valid, last test. sequence: at random from `seed`, at least one for each
+    time: every sequence is cut, first train, then valid, last test; of series, valid and test begin with what came before, as
+    context. sequence: at random from `seed`, at least one for each
     part. class: so that every part has each class in its share, as far as that goes. group: whole groups at random.
 
     Args: by: the way; None: group where there are groups; time for the task forecast, unless a piece would have fewer than two
@@ -46,6 +47,8 @@ def divide(
             wanted = " and ".join(f"{share:g}" for share in shares.values())
             expected = f"enough steps to hold out the last {wanted} of them: more data, or --split with larger shares"
             raise DataError(records.source, expected, f"{shortest}")
+        if records.task == "forecast":  # the state and the season reach back into what was known before
+            pieces = {name: records.reaching_back(*ends[i : i + 2]) for i, name in enumerate(("train", *shares))}
         return pieces, by
     if by == "group" and records.groups is None:
         raise DataError(records.source, "a column of groups: add --group", "none")

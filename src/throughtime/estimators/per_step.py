@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
 from throughtime.estimators.base import AT_LEAST_1, LabelEstimator, SequenceEstimator, required
-from throughtime.estimators.inputs import ROWS, SYMBOLS
+from throughtime.estimators.inputs import ROWS, SYMBOLS, read
 from throughtime.learning.forecasts import forecast
 
 
@@ -122,8 +122,8 @@ class SequenceForecaster(SequenceEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The values after the end of each series, float64 [S, horizon, n]; [S, horizon] for the rows of a table."""
         check_is_fitted(self, "model_")
-        inputs = self._encode_inputs(X, fresh=False)
-        found = np.stack(forecast(self.model_.eval(), self._encoding, inputs, self.horizon))
+        series = [np.asarray(x, np.float64) for x in read(self, X, reset=False)]
+        found = np.stack(forecast(self.model_.eval(), self._encoding, series, self.horizon))
         return found[:, :, 0] if self._kind == ROWS else found
 
     def score(self, X: Any, y: Any = None) -> float:

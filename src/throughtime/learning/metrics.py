@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from throughtime.data.baselines import majority_accuracy, symbol_accuracy
+from throughtime.data.calibration import Calibration
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import IGNORED, Sequences
 from throughtime.learning.evaluation import evaluate, predict_logits
 
 MAJORITY = "most frequent label"
 SYMBOL = "most frequent label of each symbol"
+HOTTEST = math.log(20)  # of temperatures
 MOST_CONFUSED = 100  # classes; a larger confusion matrix is left out of the results
 
 
@@ -56,6 +59,22 @@ def measure_labels(
     if part.per_step and is_bio(encoding.labels):
         result["spans"] = _spans(part, guessed, encoding.labels)
     return result
+
+
+def calibrate(model: nn.Module, part: Sequences, encoding: Encoding, truncate: int | None = None) -> Encoding:
+    """The encoding with the temperature τ that makes softmax(z / τ) most likely on a validation part (Guo et al., 2017)."""
+    from scipy.optimize import minimize_scalar
+
+    if part.y is None or not (part.y != IGNORED).any():
+        return encoding
+    logits = predict_logits(model, part, truncate=truncate)
+    z, y = (torch.cat(logits) if part.per_step else torch.stack(logits)).double(), torch.from_numpy(part.y)
+
+    def loss(scale: float) -> float:
+        return float(cross_entropy(z * math.exp(-scale), y, ignore_index=IGNORED))
+
+    found: Any = minimize_scalar(loss, bounds=(-HOTTEST, HOTTEST), method="bounded")
+    return replace(encoding, calibration=Calibration(temperature=math.exp(float(found.x))))
 
 
 def baselines(train: Sequences, test: Sequences) -> dict[str, float]:
