@@ -5,10 +5,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <stdexcept>
 #include <string>
 
+#include "checks.hpp"
 #include "dispatch.hpp"
+#include "program_module.hpp"
 #include "scratch.hpp"
 
 namespace nb = nanobind;
@@ -49,8 +50,6 @@ struct Net {
     bool reverse;
     int nonlinearity, threads;
 
-    Index length(Index b) const { return lengths ? pointer<const std::int64_t>(lengths)[b] : T; }
-
     template <class S>
     Recurrence<S> recurrence() const {
         Recurrence<S> net{};
@@ -67,27 +66,12 @@ struct Net {
         return net;
     }
 
-    void check() const {
-        if (T < 1 || B < 1 || n < 1 || d < 1) throw std::invalid_argument("sizes: expected T, B, n, d >= 1");
-        for (Index b = 0; lengths && b < B; ++b)
-            if (length(b) < 0 || length(b) > T)
-                throw std::invalid_argument("lengths: expected 0 to " + std::to_string(T) + ", found " +
-                                            std::to_string(length(b)) + " in row " + std::to_string(b));
-        if (symbols) check_range("x: symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
-    }
+    RealSteps real() const { return {T, B, pointer<const std::int64_t>(lengths)}; }
 
-    /// Every value of a real step must be in 0 .. count - 1, or `ignored` where that is not count.
-    void check_range(const char* what, Series<const std::int64_t> values, Index count, Index ignored) const {
-        for (Index b = 0; b < B; ++b)
-            for (Index t = 0; t < length(b); ++t) {
-                const std::int64_t value = *values.at(t, b);
-                if ((value < 0 || value >= count) && (value != ignored || ignored == count)) {
-                    const std::string also = ignored == count ? "" : " (or " + std::to_string(ignored) + ", ignored)";
-                    throw std::invalid_argument(what + (" in row " + std::to_string(b)) + ", step " + std::to_string(t) +
-                                                ": expected 0 to " + std::to_string(count - 1) + also + ", found " +
-                                                std::to_string(value));
-                }
-            }
+    void check() const {
+        if (n < 1 || d < 1) throw std::invalid_argument("sizes: expected n, d >= 1");
+        real().check();
+        if (symbols) real().check_range("x: symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
     }
 };
 
@@ -125,7 +109,8 @@ void backward(const Net& net, const Upstream& up, const Gradients& out) {
                                fresh<S>(out.dU, net.d, net.n),
                                fresh<S>(out.dW, net.d, net.d),
                                pointer<S>(out.db),
-                               {pointer<S>(out.ds0), net.d}};
+                               {pointer<S>(out.ds0), net.d},
+                               nullptr};
     kernels<S>().backward(call);
 }
 
@@ -154,6 +139,7 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
                            pointer<S>(output.dV),
                            pointer<S>(output.dc),
                            {pointer<S>(out.ds0), net.d},
+                           nullptr,
                            &loss};
     kernels<S>().learning_step(call);
     return loss;
@@ -192,7 +178,7 @@ double py_learning_step(NET_ARGUMENTS, Index k, Address V, Address c, Address y,
     const Net net NET;
     net.check();
     if (k < 1) throw std::invalid_argument("sizes: expected k >= 1");
-    net.check_range("y: label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
+    net.real().check_range("y: label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
     return (is_double ? learning_step<double> : learning_step<float>)(
         net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dx_step, dx_row, dU, dW, db, ds0});
 }
@@ -223,6 +209,7 @@ NB_MODULE(_native, m) {
     m.def("forward", &py_forward);
     m.def("backward", &py_backward);
     m.def("learning_step", &py_learning_step);
+    add_programs(m);
     m.def("evaluate", &py_evaluate);
     m.def("isa", [] { return current_engine().name; });
     m.def("supported", &supported);

@@ -33,14 +33,24 @@ struct Rows {
     S* data = nullptr;  // null: absent
     Index row = 0;
 
+    [[gnu::always_inline]] S* or_null(Index b) const { return data ? at(b) : nullptr; }
     [[gnu::always_inline]] S* at(Index b) const { return data + b * row; }
     [[gnu::always_inline]] explicit operator bool() const { return data != nullptr; }
 };
 
+/// The rows and steps that a call walks. Where `starts` marks steps, each row falls into pieces that begin there (in time),
+/// each walked as a row of its own.
+struct Extent {
+    Index T, B;
+    const std::int64_t* lengths;  // [B] in 0 .. T, or null for T
+    Series<const bool> starts;    // [T, B], or absent
+    bool reverse;                 // from the last step of each piece to its first
+};
+
 /// The recurrence s_t = sigma(U x_t + W s_{t-1} + b), common to all calls.
 template <class S>
-struct Recurrence {
-    Index T, B, n, d;
+struct Recurrence : Extent {
+    Index n, d;
     Series<const S> x;                   // [T, B, n], or absent where symbols are given
     Series<const std::int64_t> symbols;  // [T, B] in 0 .. n - 1, or absent
     const S* U;                          // [d, n] contiguous
@@ -48,8 +58,7 @@ struct Recurrence {
     const S* b;                          // [d], or null for none
     const S* b_hh;                       // [d], to be added to b; or null for none
     Rows<const S> s0;                    // [B, d], or absent for zero
-    const std::int64_t* lengths;         // [B] in 0 .. T, or null for T
-    bool reverse;
+    const S* restart;                    // [d], the state from which pieces start; or null for zero
     Nonlinearity nonlinearity;
     int threads;
 };
@@ -74,7 +83,8 @@ struct BackwardCall {
     S* dU;                    // out [d, n] contiguous
     S* dW;                    // out [d, d] contiguous
     S* db;                    // out [d]
-    Rows<S> ds0;              // out [B, d]
+    Rows<S> ds0;              // out [B, d]; rows that begin with a mark are left as they are
+    S* drestart;              // out [d]
 };
 
 /// learning_step: cross-entropy of softmax(V s_t + c) and, where dW is given, the gradients of all parameters.
@@ -93,9 +103,13 @@ struct StepCall {
     S* db;                         // out [d]
     S* dV;                         // out [k, d]
     S* dc;                         // out [k]
-    Rows<S> ds0;                   // out [B, d], or absent
+    Rows<S> ds0;                   // out [B, d], or absent; as above
+    S* drestart;                   // out [d], or null
     double* loss;                  // out: one number
 };
+
+template <class S>
+struct ProgramCall;  // see program.hpp
 
 /// What one instruction set offers for one scalar type.
 template <class S>
@@ -103,6 +117,8 @@ struct Kernels {
     void (*forward)(const ForwardCall<S>&);
     void (*backward)(const BackwardCall<S>&);
     void (*learning_step)(const StepCall<S>&);
+    void (*program_forward)(const ProgramCall<S>&);
+    void (*program_backward)(const ProgramCall<S>&);
     void (*exp)(const S* x, S* y, Index count);   // elementwise, for the tests of accuracy
     void (*apply)(Nonlinearity, const S* x, S* y, Index count);
 };

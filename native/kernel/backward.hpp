@@ -58,14 +58,14 @@ void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<
     });
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
     if (wanted.sums.dW) {
-        const Index first = chunk.first == 1 && !net.s0 ? chunk.alive(1) : 0;  // the rows before have no state before them
+        const Index first = chunk.first == 1 && !net.s0 && !net.restart ? chunk.alive(1) : 0;  // the rows before have no state before them
         const S* previous = previous_states(chunk, d, before, states, arrays.previous);
         add_products(wanted.fresh, weights, d, rows - first, delta + first * stride, stride,
                      in_place(previous + first * stride, stride), wanted.sums.dW, wanted.sums.stride);
     }
     if (wanted.sums.db) add_column_sums(rows, d, delta, wanted.sums.db);
     if (wanted.sums.dU && net.symbols) {
-        add_by_symbol(chunk, net.symbols, d, delta, arrays.head, arrays.next, wanted.sums.dU);
+        add_by_symbol<S>(chunk, net.symbols, d, {delta, stride}, arrays.head, arrays.next, {wanted.sums.dU, stride});
     } else if (wanted.sums.dU) {
         const PackedRows<S> x = read_rows(chunk, net.x, n, arrays.inputs);
         add_products(wanted.fresh, weights, n, rows, x.data, x.stride, in_place(delta, stride), wanted.sums.dU, stride);

@@ -20,6 +20,7 @@ struct Sums {
     S* db;  // [row_stride(d)]
     S* dV;  // [k, stride]
     S* dc;  // [row_stride(k)]
+    S* drestart;  // [row_stride(d)]
     Index stride;
 
     /// `out`: the caller's arrays, null where not wanted. Where they can take whole vectors and there is but one task
@@ -33,6 +34,7 @@ struct Sums {
         db = part(out.db, row_stride<S>(d));
         dV = there ? out.dV : part(out.dV, k * stride);
         dc = part(out.dc, row_stride<S>(k));
+        drestart = part(out.drestart, row_stride<S>(d));
     }
 
     /// Sets all sums to zero, but for the products, which the first chunk of the task overwrites where it has one.
@@ -43,6 +45,7 @@ struct Sums {
         if (db) fill_zero(db, row_stride<S>(net.d));
         if (dV && !steps) fill_zero(dV, k * stride);
         if (dc) fill_zero(dc, row_stride<S>(k));
+        if (drestart) fill_zero(drestart, row_stride<S>(net.d));
     }
 };
 
@@ -64,9 +67,8 @@ THROUGHTIME_INLINE void add_column_sums(Index rows, Index width, const S* matrix
 /// dU of symbols: the deltas of each symbol, summed on their own, go to its row. `head` [n] is -1 everywhere, before and after;
 /// `next` [chunk rows].
 template <class S>
-void add_by_symbol(const Chunk& chunk, const Series<const std::int64_t>& symbols, Index d, const S* deltas, Index* head,
-                   Index* next, S* dU) {
-    const Index stride = row_stride<S>(d);
+void add_by_symbol(const Chunk& chunk, const Series<const std::int64_t>& symbols, Index d, const Matrix<const S>& deltas,
+                   Index* head, Index* next, const Matrix<S>& dU) {
     for_rows(chunk, [&](Index r, Index t, Index b) {
         Index& first = head[*symbols.at(t, b)];
         next[r] = first;
@@ -77,8 +79,8 @@ void add_by_symbol(const Chunk& chunk, const Series<const std::int64_t>& symbols
         if (head[symbol] < 0) return;  // done already
         for (Index j = 0; j < d; j += lanes<S>) {
             Vector<S> sum{};
-            for (Index r = head[symbol]; r >= 0; r = next[r]) sum += load(deltas + r * stride + j);
-            S* to = dU + symbol * stride + j;
+            for (Index r = head[symbol]; r >= 0; r = next[r]) sum += load(deltas.data + r * deltas.stride + j);
+            S* to = dU.data + symbol * dU.stride + j;
             store(to, load<S>(to) + sum);
         }
         head[symbol] = -1;
@@ -151,6 +153,7 @@ void add_all_tasks(const Sums<S>* sums, const Plan& plan, Index n, Index d, Inde
     add(1, d, Index{0}, &Sums<S>::db, out.db);
     add(k, d, sums[0].stride, &Sums<S>::dV, out.dV);
     add(1, k, Index{0}, &Sums<S>::dc, out.dc);
+    add(1, d, Index{0}, &Sums<S>::drestart, out.drestart);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

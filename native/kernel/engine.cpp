@@ -1,4 +1,5 @@
 // The kernel of one instruction set. Compiled once for each, with its own flags; see vector.hpp.
+#include "program.hpp"
 #include "step.hpp"
 
 #define THROUGHTIME_TEXT_OF(name) #name
@@ -23,6 +24,8 @@ constexpr Kernels<S> kernels() {
         forward<S>,
         backward<S>,
         learning_step<S>,
+        program_forward<S>,
+        program_backward<S>,
         [](const S* x, S* y, Index count) { map<S>(x, y, count, [](Vector<S> a) { return exp<S>(a); }); },
         [](Nonlinearity which, const S* x, S* y, Index count) {
             with_cell<S>(which, [&](auto cell) { map<S>(x, y, count, [](Vector<S> a) { return decltype(cell)::value(a); }); });

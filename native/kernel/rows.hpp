@@ -61,7 +61,7 @@ void scatter(const Chunk& chunk, const S* from, Index width, const Series<S>& to
 template <class S>
 void clear_padding(const Block& block, Index T, Index width, const Series<S>& out) {
     for (Index i = 0; i < block.rows; ++i)
-        for (Index t = block.length[i]; t < T; ++t)
+        for (Index t = block.begin[i] + block.length[i]; block.before_padding(i) && t < T; ++t)
             for (Index j = 0; j < width; ++j) out.at(t, block.order[i])[j] = S(0);
 }
 
@@ -114,7 +114,7 @@ THROUGHTIME_INLINE SlotRows<S> packed_slots(const S* rows, Index width) {
 template <class S>
 SlotRows<S> read_slots(const Chunk& chunk, const Series<const S>& from, Index width, bool vectors, S* buffer) {
     if (lie_well(chunk, from) && (!vectors || width % lanes<S> == 0))
-        return {from.at(chunk.first - 1, chunk.block->order[0]), from.row, from.step, false};
+        return {from.at(chunk.block->time(chunk.first, 0), chunk.block->order[0]), from.row, from.step, false};
     gather(chunk, from, width, buffer);
     return packed_slots<S>(buffer, width);
 }

@@ -33,12 +33,12 @@ from throughtime.dispatch import (
     unwatched,
     way,
 )
-from throughtime.engines import reference_program
+from throughtime.engines import native_program, reference_program
 from throughtime.layout import laid_out_like, new_like
 from throughtime.programs import Program, parse
 from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upstream, Walk
 
-ENGINES = {ops.reference: reference_program, ops.native: reference_program}
+ENGINES = {ops.reference: reference_program, ops.native: native_program}
 """The engine of programs beside each engine of the Elman recurrence."""
 
 _library = torch.library.Library("throughtime", "FRAGMENT")

@@ -249,6 +249,11 @@ class Program:
         return tuple(held[len(self.outputs) :])
 
 
+def whole(vector: Vector) -> Window:
+    """All of a vector."""
+    return Window(vector.name, 0, vector.width)
+
+
 def vectors_of(windows: Iterable[Window]) -> frozenset[str]:
     """The names of the vectors that windows belong to."""
     return frozenset(w.vector for w in windows)
