@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test test-triton test-gpu bench-gpu lint bench docs sanitize clean
+.PHONY: train test test-triton test-gpu bench-gpu lint bench docs fuzz sanitize clean
 .DEFAULT_GOAL := train
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.* native/*/*.*)
@@ -43,6 +43,10 @@ bench: $(INSTALLED)  ## time the learning step, the anatomy and an epoch beside 
 
 docs: $(INSTALLED)  ## the documentation as a web site, in site/; a broken link is an error
 	PYTHONPATH=tools $(BIN)/zensical build --strict -f mkdocs.yml
+
+FUZZ ?= 10000
+fuzz: $(INSTALLED)  ## the tests that draw their cases or take part of a grid, on many cases or the whole of it: FUZZ=number
+	THROUGHTIME_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto tests/reliability/test_strangers.py tests/nn/test_drop_in.py
 
 SANITIZED := build/sanitize
 sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -171,6 +171,7 @@ class _Program(torch.autograd.Function):
         call = _Call.of(program, lengths, starts, reverse, tensors)
         if unwatched():
             outputs, final, kept = _engine(*call).forward(*call, True)
+            outputs, final = _unaliased(outputs), _unaliased(final)
         else:
             with ops._below_autograd():
                 found = _program(*call.arguments(), True)
@@ -273,6 +274,11 @@ class _ProgramBackward(torch.autograd.Function):
 def _own(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Outputs of an operator: none of them is another's memory."""
     return [t.clone() if any(t is other for other in tensors[:i]) else t for i, t in enumerate(tensors)]
+
+
+def _unaliased(results: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Results that are views of nothing, so that they may be changed and detached in place."""
+    return tuple(t.clone(memory_format=torch.contiguous_format) if t._is_view() else t for t in results)
 
 
 def _forward(text, inputs, weights, initial, restart, lengths, starts, reverse, keep):

@@ -153,9 +153,12 @@ class Values:
                 for part in parts[1:]:
                     value = value + part
             else:
-                operands = [self.read(v) if isinstance(v, Window) else self.like.new_tensor(v) for v in i.operands]
+                operands = [self.read(v) if isinstance(v, Window) else self.constant(v) for v in i.operands]
                 value = FUNCTIONS.get(i.op, getattr(torch, i.op, None))(*operands)  # type: ignore[misc]
             self.write(i.out, value)
+
+    def constant(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=self.like.dtype, device=self.like.device)
 
     def term(self, term: Term) -> Tensor:
         matrix = _block(self.matrices[term.block.matrix], term.block)

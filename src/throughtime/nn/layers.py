@@ -201,9 +201,8 @@ class Layers(nn.RNNBase):
             reverse=over.reverse,
         )
         # The final states are no views, which could not be cut from the graph in place.
-        return states.transpose(0, 1) if over.batch_first else states, tuple(
-            part.unsqueeze(0).clone() for part in final
-        )
+        states = states.transpose(0, 1).contiguous() if over.batch_first else states
+        return states, tuple(part.unsqueeze(0).clone() for part in final)
 
     def _weights(self) -> Sequence[Sequence[Tensor]]:
         """The weights of every layer and direction, in torch's order."""

@@ -1,0 +1,297 @@
+"""What PyTorch asks of its own layers, asked of each of ours by name: every mode of gradcheck, ways of recording, layouts.
+
+A layer of `tt.nn` takes part as soon as it is in `LAYERS`. A small grid runs by default; with THROUGHTIME_FUZZ=N and N above 1
+the whole one, with the slow modes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import pytest
+import torch
+from beside_torch import pair
+from problems import assert_close
+from torch import Tensor
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+import throughtime as tt
+
+LAYERS = ("RNN", "LSTM", "GRU")
+WHOLE_GRID = int(os.environ.get("THROUGHTIME_FUZZ", "1")) > 1
+T, B, N, D = 3, 2, 1, 2
+
+each_layer = pytest.mark.parametrize("name", LAYERS)
+# PyTorch's own forward mode calls torch.jit.script, which it calls deprecated.
+forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+def parts(state: Any) -> list[Tensor]:
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def case(name: str, form: str, given: bool, **options: Any) -> tuple[Any, list[Tensor]]:
+    """A function of the data, the initial state and all weights of a layer, and these."""
+    layer = getattr(tt.nn, name)(N, D, dtype=torch.float64, **options)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+    x = torch.randn(T, B, N, dtype=torch.float64)
+    sizes = None
+    if form == "packed":
+        x, sizes, *_ = pack_padded_sequence(x, torch.tensor([T, 1]))
+    lengths = torch.tensor([1, T]) if form == "lengths" else None
+    directions = layer.num_layers * (1 + layer.bidirectional)
+    count = 0 if not given else 2 if name == "LSTM" else 1
+    initial = [torch.randn(directions, B, D, dtype=torch.float64) for _ in range(count)]
+
+    def run(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        hx = None if not given else tuple(others[:2]) if name == "LSTM" else others[0]
+        own = dict(zip(names, others[count:], strict=True))
+        input: Any = x if sizes is None else PackedSequence(x, sizes)
+        output, final = torch.func.functional_call(layer, own, (input, hx, lengths))
+        return output if sizes is None else output.data, *parts(final)
+
+    return run, [t.detach().requires_grad_() for t in (x, *initial, *weights)]
+
+
+GRID = [
+    (form, given, bidirectional)
+    for form, given, bidirectional in itertools.product(("whole", "lengths", "packed"), (True, False), (True, False))
+    if WHOLE_GRID or (form, given, bidirectional) in {("whole", True, False), ("lengths", False, True)}
+]
+
+
+@forward_mode
+@each_layer
+@pytest.mark.parametrize("fast", [True, False] if WHOLE_GRID else [True], ids=lambda fast: "fast" if fast else "slow")
+@pytest.mark.parametrize(("form", "given", "bidirectional"), GRID)
+def test_gradcheck(name: str, form: str, given: bool, bidirectional: bool, fast: bool, engine: str) -> None:
+    run, inputs = case(name, form, given, bidirectional=bidirectional)
+    every = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True}
+    gradcheck(run, inputs, fast_mode=fast, check_undefined_grad=True, check_backward_ad=True, **every)
+    gradgradcheck(
+        run, inputs, fast_mode=fast, check_undefined_grad=True, check_batched_grad=True, check_fwd_over_rev=True
+    )
+
+
+@forward_mode
+@each_layer
+def test_jacobians_and_hessians_row_by_row_and_at_once(name: str) -> None:
+    """Reverse and forward mode, looped and vectorised, agree with torch's layer."""
+    ours, theirs = pair(N, D, kind=name, dtype=torch.float64)
+    x = torch.randn(T, B, N, dtype=torch.float64)
+    functional = torch.autograd.functional
+    for strategy, vectorize in (("reverse-mode", False), ("reverse-mode", True), ("forward-mode", True)):
+        found = functional.jacobian(lambda x: ours(x)[0], x, strategy=strategy, vectorize=vectorize)
+        expected = functional.jacobian(lambda x: theirs(x)[0], x)
+        assert_close(found, expected, 1e-12, f"{strategy}, vectorize={vectorize}")
+    for vectorize in (False, True):
+        found = functional.hessian(lambda x: ours(x)[0].square().sum(), x, vectorize=vectorize)
+        expected = functional.hessian(lambda x: theirs(x)[0].square().sum(), x)
+        assert_close(found, expected, 1e-11, f"hessian, vectorize={vectorize}")
+
+
+@forward_mode
+@each_layer
+def test_forward_mode_through_the_weights(name: str) -> None:
+    ours, theirs = pair(N, D, kind=name, dtype=torch.float64)
+    x, tangent = torch.randn(2, T, B, N, dtype=torch.float64)
+    tangents = {key: torch.randn_like(value) for key, value in ours.named_parameters()}
+    found = []
+    for layer in (ours, theirs):
+        with forward_ad.dual_level():
+            weights = {key: forward_ad.make_dual(value, tangents[key]) for key, value in layer.named_parameters()}
+            output, final = torch.func.functional_call(layer, weights, (forward_ad.make_dual(x, tangent),))
+            found.append([forward_ad.unpack_dual(t).tangent for t in (output, *parts(final))])
+    for i, (mine, expected) in enumerate(zip(*found, strict=True)):
+        assert_close(mine, expected, 1e-12, f"tangent {i}")
+
+
+# --- layouts, and what is done to the results ----------------------------------------------------------------------------
+
+
+@each_layer
+@pytest.mark.parametrize("given", [True, False], ids=["given", "zero"])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_results_lie_in_memory_like_torchs(name: str, steps: int, given: bool, engine: str) -> None:
+    for batch_first in (True, False):
+        layer = getattr(tt.nn, name)(3, 4, batch_first=batch_first)
+        zeros = torch.zeros(1, 2, 4)
+        hx = None if not given else (zeros, zeros) if name == "LSTM" else zeros
+        for x in (torch.randn(2, steps, 3), torch.randn(steps, 2, 3).transpose(0, 1)):
+            for grad in (True, False):
+                with torch.set_grad_enabled(grad):
+                    output, final = layer(x if batch_first else x.transpose(0, 1), hx)
+                assert output.is_contiguous(), (batch_first, x.stride(), grad)
+                assert all(part.is_contiguous() and not part._is_view() for part in parts(final))
+    rnn = getattr(tt.nn, name)(3, 4)
+    assert rnn(torch.randn(2, steps, 3).transpose(0, 1))[0].view(-1, 4).shape == (2 * steps, 4)
+
+
+@each_layer
+@pytest.mark.parametrize("given", [True, False], ids=["given", "zero"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_results_may_be_changed_and_detached_in_place(name: str, steps: int, given: bool, engine: str) -> None:
+    ours, theirs = pair(3, 4, kind=name, dtype=torch.float64)
+    x = torch.randn(steps, 2, 3, dtype=torch.float64, requires_grad=True)
+    zeros = torch.zeros(1, 2, 4, dtype=torch.float64)
+    hx = None if not given else (zeros, zeros) if name == "LSTM" else zeros
+    upstream = torch.randn(steps, 2, 4, dtype=torch.float64)
+    for create_graph in (False, True):
+        found = []
+        for layer in (ours, theirs):
+            output, final = layer(x, hx)
+            output.mul_(2)[0].sub_(1)
+            output.relu_()
+            for part in parts(final):
+                part.mul_(3)
+            value = (output * upstream).sum() + sum(part.sum() for part in parts(final))
+            found.append(torch.autograd.grad(value, [x, *layer.parameters()], create_graph=create_graph))
+        for i, (mine, expected) in enumerate(zip(*found, strict=True)):
+            assert_close(mine, expected, 1e-12, f"gradient {i}, create_graph={create_graph}")
+    for part in parts(ours(x, hx)[1]):
+        assert part.detach_().grad_fn is None
+
+
+@each_layer
+def test_gradients_of_the_two_biases_are_two_tensors(name: str, engine: str) -> None:
+    layer = getattr(tt.nn, name)(3, 4)
+    found = torch.autograd.grad(layer(torch.randn(5, 2, 3))[0].sum(), [layer.bias_ih_l0, layer.bias_hh_l0])
+    assert found[0].data_ptr() != found[1].data_ptr()
+
+
+# --- tensors that are not plain -------------------------------------------------------------------------------------------
+
+
+def outcome(layer: Any, x: Tensor, hx: Any, upstream: Tensor | None = None) -> list[Tensor]:
+    """Results, and the gradients of all weights."""
+    output, final = layer(x, hx)
+    grads = torch.autograd.grad(
+        output, list(layer.parameters()), torch.ones_like(output) if upstream is None else upstream
+    )
+    return [output, *parts(final), *grads]
+
+
+@each_layer
+@pytest.mark.parametrize(
+    "place", ["x", "state", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "upstream"]
+)
+def test_a_lazy_sign_is_read(name: str, place: str, engine: str) -> None:
+    layer = getattr(tt.nn, name)(3, 4)
+    x, upstream = torch.randn(5, 2, 3), torch.randn(5, 2, 4)
+    state = tuple(torch.randn(2, 1, 2, 4)) if name == "LSTM" else torch.randn(1, 2, 4)
+    expected = outcome(layer, x, state, upstream)
+
+    def lazy(t: Tensor) -> Tensor:
+        t = torch._neg_view(-t.detach())
+        assert t.is_neg()
+        return t
+
+    if place == "x":
+        x = lazy(x)
+    elif place == "state":
+        state = tuple(map(lazy, state)) if name == "LSTM" else lazy(state)
+    elif place == "upstream":
+        upstream = lazy(upstream)
+    else:
+        setattr(layer, place, torch.nn.Parameter(lazy(getattr(layer, place))))
+    for i, (mine, other) in enumerate(zip(outcome(layer, x, state, upstream), expected, strict=True)):
+        assert_close(mine, other, 1e-6, f"result {i}")
+
+
+@each_layer
+@pytest.mark.parametrize("place", ["x", "state", "upstream"])
+def test_a_tensor_made_of_others(name: str, place: str, engine: str) -> None:
+    """A wrapper subclass has no memory of its own."""
+    TwoTensor = pytest.importorskip("torch.testing._internal.two_tensor").TwoTensor
+    layer = getattr(tt.nn, name)(3, 4)
+    x, upstream = torch.randn(5, 2, 3), torch.randn(5, 2, 4)
+    state = tuple(torch.randn(2, 1, 2, 4)) if name == "LSTM" else torch.randn(1, 2, 4)
+    expected = outcome(layer, x, state, upstream)
+
+    def twice(t: Tensor) -> Tensor:
+        return TwoTensor(t.clone(), t.clone())
+
+    if place == "x":
+        x = twice(x)
+    elif place == "state":
+        state = tuple(map(twice, state)) if name == "LSTM" else twice(state)
+    else:
+        upstream = twice(upstream)
+    found = outcome(layer, x, state, upstream)
+    assert isinstance(found[-1], TwoTensor)
+    for i, (mine, other) in enumerate(zip(found, expected, strict=True)):
+        for half in (mine.a, mine.b) if isinstance(mine, TwoTensor) else (mine,):
+            assert_close(half, other, 1e-5, f"result {i}")
+
+
+@each_layer
+def test_zeros_without_memory(name: str, engine: str) -> None:
+    layer = getattr(tt.nn, name)(3, 4)
+    found = outcome(layer, torch.randn(5, 2, 3), None, torch._efficientzerotensor((5, 2, 4)))
+    assert all((g == 0).all() for g in found[-len(list(layer.parameters())) :])
+
+
+@each_layer
+def test_fake_and_meta_tensors(name: str) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    kind = getattr(tt.nn, name)
+    with FakeTensorMode():
+        layer, x = kind(3, 4, 2, bidirectional=True), torch.randn(5, 2, 3, requires_grad=True)
+        output, final = layer(x)
+        output.sum().backward()
+        assert output.shape == (5, 2, 8)
+        assert x.grad is not None
+        assert [part.shape for part in parts(final)] == [(4, 2, 4)] * len(parts(final))
+    layer, x = kind(3, 4, device="meta"), torch.randn(5, 2, 3, device="meta", requires_grad=True)
+    output, _ = layer(x)
+    output.sum().backward()
+    assert output.shape == (5, 2, 4)
+    assert x.grad is not None
+
+
+# --- ways of recording ------------------------------------------------------------------------------------------------------
+
+
+@each_layer
+def test_profilers_see_the_operator_and_change_nothing(name: str, engine: str) -> None:
+    layer, x = getattr(tt.nn, name)(3, 4), torch.randn(5, 2, 3)
+    expected = outcome(layer, x, None)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        found = outcome(layer, x, None)
+    names = {event.key for event in profile.key_averages() if event.key.startswith("throughtime::")}
+    assert len(names) == 2, names
+    for i, (mine, other) in enumerate(zip(found, expected, strict=True)):
+        assert_close(mine, other, 1e-6, f"result {i}")
+
+
+@each_layer
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_checkpointing(name: str, use_reentrant: bool, engine: str) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    layer, x = getattr(tt.nn, name)(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    found = []
+    for run in (lambda: layer(x)[0], lambda: checkpoint(lambda x: layer(x)[0], x, use_reentrant=use_reentrant)):
+        layer.zero_grad()
+        x.grad = None
+        run().square().sum().backward()
+        found.append([x.grad, *(p.grad for p in layer.parameters())])
+    for i, (expected, mine) in enumerate(zip(*found, strict=True)):
+        assert torch.equal(mine, expected), i
+
+
+@each_layer
+def test_saved_tensor_hooks_see_all_that_is_saved(name: str, engine: str) -> None:
+    layer, x = getattr(tt.nn, name)(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    expected = outcome(layer, x, None)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(force=True).copy(), torch.from_numpy):
+        output, _ = layer(x)
+        changed = output * 1
+    output.data.fill_(7)  # what a hook has kept elsewhere is not touched
+    found = torch.autograd.grad(changed, list(layer.parameters()), torch.ones_like(changed))
+    for i, (mine, other) in enumerate(zip(found, expected[-len(found) :], strict=True)):
+        assert_close(mine, other, 1e-6, f"gradient {i}")
