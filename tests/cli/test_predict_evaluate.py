@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from throughtime.data import KINDS
 
@@ -93,3 +95,32 @@ def test_an_incomplete_run_is_refused(refused, trained, name):
     assert refused("evaluate", "run") == f"run: expected a run folder, found an incomplete run: {name} missing"
     Path("run", name).write_bytes(b"\x00")
     assert f"run/{name}: expected" in refused("evaluate", "run")
+
+
+OF_ANOTHER_KIND = {
+    "column": 3,
+    "truncate": 1 << 64,
+    "split": [0.1],
+    "split ": 3,
+    "seed": "x",
+    "source": 3,
+    "task": 3,
+    "features": [1],
+    "season": "x",
+    "horizon": 1 << 70,
+    "bidirectional": 1,
+    "lr": [0.1],
+}
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "anatomy", "export"])
+@pytest.mark.parametrize("key", OF_ANOTHER_KIND)
+def test_a_configuration_of_another_kind_names_the_key(refused, trained, verb, key):
+    if verb != "evaluate" and key not in ("column", "truncate"):
+        pytest.skip("the same check")
+    shutil.copytree(trained, "run")
+    Path("run/SHA256SUMS").unlink()
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    Path("run/config.toml").write_text(tomli_w.dumps(config | {key.strip(): OF_ANOTHER_KIND[key]}))
+    told = refused(verb, "run")
+    assert told.startswith(f"run/config.toml: {key.strip()}: expected a value that the option can have, found the ")

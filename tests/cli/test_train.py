@@ -69,11 +69,20 @@ def test_flag_before_toml_before_default(command):
         ("[epochs]\nx = 2\n", "run.toml, line 1: epochs: expected a value, found a table"),
         (
             'states = 3\n\nepochs = "ten"\n',
-            "run.toml, line 3: Invalid value for [epochs]: expected a whole number, found 'ten'",
+            "run.toml, line 3: Invalid value for [epochs]: expected a whole number or auto, found 'ten'",
         ),
-        ("epochs = 2.5\n", "run.toml, line 1: Invalid value for [epochs]: expected a whole number, found '2.5'"),
+        ("epochs = 2.5\n", "run.toml, line 1: Invalid value for [epochs]: expected a whole number or auto, found '2.5'"),
         ("epochs = 2\nepochs = 3\n", "run.toml: expected TOML, found: Cannot overwrite a value (at line 2"),
         ('optimizer = "adm"\n', 'Did you mean "adam"?'),
+        ("seed = 18446744073709551616\n", "[seed]: expected a whole number of 64 bits, found 18446744073709551616"),
+        (f"seed = {'9' * 4000}\n", f"[seed]: expected a whole number of 64 bits, found {'9' * 39}…"),
+        (f"seed = {'9' * 5000}\n", "run.toml: expected TOML, found: Exceeds the limit"),
+        ("split = 3\n", "--split: Incorrect number of arguments: expected 2 but got 1"),
+        ('lr = "x"\n', "Invalid value for [lr] from run.toml, line 1"),
+        (f"lr = 1 #{'x' * (1 << 17)}", "run.toml: expected TOML of at most 131,072 bytes, found more"),
+        (f"\n{'a.' * 60_000}a = 1", "run.toml, line 2: expected keys of at most 100 parts, found a longer one"),
+        (f"x = {{{'a . ' * 30_000}a = 1}}", "run.toml, line 1: expected keys of at most 100 parts, found a longer one"),
+        ("[" + '"a".' * 25_000 + "a]", "run.toml, line 1: expected keys of at most 100 parts, found a longer one"),
         ('out = "here"\nconfig = "other.toml"', "found the key 'config'"),
     ],
 )
@@ -86,16 +95,18 @@ def test_a_toml_file_that_is_not_text_or_not_there_is_refused(refused):
     Path("run.toml").write_bytes(b"epochs = 1 # \xff")
     assert refused("train", "--config", "run.toml") == "--config: run.toml, byte 13: expected UTF-8, found 0xff"
     assert refused("train", "--config", "none.toml") == "--config: none.toml: No such file or directory"
+    assert "/dev/zero: expected TOML of at most" in refused("train", "--config", "/dev/zero")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
-        (["--epochs", "3.5"], "Invalid value for --epochs: expected a whole number, found '3.5'"),
+        (["--epochs", "3.5"], "Invalid value for --epochs: expected a whole number or auto, found '3.5'"),
         (["--epochs", "0"], "epochs: expected at least 1, found 0"),
         (["--truncate", "some"], "Invalid value for --truncate: expected a whole number or auto or none, found 'some'"),
         (["--states", "-1"], "d: expected at least 1, found -1"),
+        (["--seed", "-1"], "seed: expected a whole number from 0 to 2^63 − 1, found -1"),
         (["--lr", "0"], "lr: expected a positive number, found 0.0"),
         (["--lr", "nan"], "lr: expected a positive number, found nan"),
         (["--clip-norm", "-2"], "clip_norm: expected a positive number"),

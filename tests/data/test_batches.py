@@ -42,6 +42,12 @@ def test_every_step_once_and_within_the_limits(lengths, batch_size, truncate, sh
     assert sorted(seen) == [(row, step) for row, length in enumerate(lengths) for step in range(length)]
 
 
+@pytest.mark.parametrize("truncate", [None, 7, 1 << 64])
+def test_numbers_beyond_all_lengths_say_the_same_as_all(truncate):
+    longest = None if truncate is None else min(truncate, int(RAGGED.max()))
+    assert same(schedule(RAGGED, 1 << 70, truncate=truncate), schedule(RAGGED, len(RAGGED), truncate=longest))
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_lane_walks_each_sequence_from_its_start_without_a_gap(shuffle):
     reached = {}  # lane -> (row, next step)

@@ -199,6 +199,13 @@ BAD_ARGUMENTS = {
     "valid": ((None, (X, Y), (X, Y[:, :4])), {}, ValueError, r"valid: y\[0\]: expected 5 steps"),
     "optimizer": ((None, (X, Y)), {"optimizer": "adamm"}, ValueError, "optimizer: expected one of 'gd'"),
     "lr": ((None, (X, Y)), {"lr": -1.0}, ValueError, "lr: expected a positive number, found -1.0"),
+    "seed": (
+        (None, (X, Y)),
+        {"seed": 1 << 63},
+        ValueError,
+        "seed: expected a whole number from 0 to 2.63 − 1, found 9",
+    ),
+    "negative seed": ((None, (X, Y)), {"seed": -1}, ValueError, "seed: expected a whole number from 0 .*, found -1"),
     "epochs": ((None, (X, Y)), {"epochs": 0}, ValueError, "epochs: expected at least 1, found 0"),
     "batch": ((None, (X, Y)), {"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
     "gd batch": ((None, (X, Y)), {"optimizer": "gd", "batch_size": 1}, ValueError, "full batch"),

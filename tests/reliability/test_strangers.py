@@ -25,11 +25,11 @@ import throughtime as tt
 from throughtime import data
 from throughtime.anatomy.window import before_the_fault
 from throughtime.cli.errors import Refused
-from throughtime.cli.parser import read_toml
-from throughtime.cli.unfinished import _checked
+from throughtime.cli.unfinished import checked
 from throughtime.data import Encoding, Vocabulary
 from throughtime.learning import Checkpoints, History, NonFiniteError, run
 from throughtime.learning.nonfinite import read_black_box
+from throughtime.toml_files import read_toml
 
 EXAMPLES = int(os.environ.get("THROUGHTIME_FUZZ", "40"))
 fuzzed = settings(
@@ -228,7 +228,7 @@ def test_forged_checkpoints(draw) -> None:
     st.dictionaries(st.sampled_from(["source", "states", "lr", "split", "features", "truncate", "out", "x"]), VALUES)
 )
 def test_options_of_a_checkpoint(config) -> None:
-    check(lambda folder: _checked(config, folder), {})
+    check(lambda folder: checked(config, folder), {})
 
 
 TOML = b'states = 4\nlr = 0.1\n[environment]\ntorch = "2"\nthreads = 1\n'

@@ -42,9 +42,8 @@ def anatomy(
     from throughtime.anatomy.page import LONGEST
     from throughtime.anatomy.window import before_the_fault, window
     from throughtime.cli.errors import CommandError, Refused, one_line, refusing
-    from throughtime.cli.inputs import held_out
+    from throughtime.cli.inputs import held_out, open_run
     from throughtime.learning.nonfinite import is_black_box, read_black_box
-    from throughtime.learning.run import load
 
     if not 1 <= steps <= LONGEST:
         raise Refused(f"--steps: expected 1 to {LONGEST}, found {steps}")
@@ -57,7 +56,7 @@ def anatomy(
                 print(box.report)
                 found, name = before_the_fault(box, instance=instance, steps=steps), "what led to the fault"
             else:
-                loaded = load(run)
+                loaded = open_run(run)
                 dataset, part = held_out(loaded, options)
                 sequences = dataset.parts[part]
                 row = instance or 0

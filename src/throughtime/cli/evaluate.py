@@ -34,11 +34,10 @@ def evaluate(
     """
     from throughtime.cli import report
     from throughtime.cli.errors import refusing
-    from throughtime.cli.inputs import held_out
-    from throughtime.learning.run import load
+    from throughtime.cli.inputs import held_out, open_run
 
     with refusing():
-        loaded = load(run)
+        loaded = open_run(run)
         dataset, part = held_out(loaded, options)
         measured, baselines = _measure(loaded, dataset, part, horizon, season)
     if json:

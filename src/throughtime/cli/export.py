@@ -16,11 +16,11 @@ def export(run: Path, /, *, out: Path | None = None) -> None:
         out: the file to write; model.onnx in the run folder where left out.
     """
     from throughtime.cli.errors import CommandError, refusing
+    from throughtime.cli.inputs import open_run
     from throughtime.export.onnx_files import CHECKED_AT, ExportError, to_onnx
-    from throughtime.learning.run import load
 
     with refusing():
-        loaded = load(run)
+        loaded = open_run(run)
         path = run / "model.onnx" if out is None else out
         try:
             difference = to_onnx(loaded, path)

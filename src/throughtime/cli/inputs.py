@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughtime.cli.options import DataOptions, TrainOptions
+from throughtime.cli.options import DataOptions, TrainOptions, check_kinds
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset, Sequences
@@ -68,6 +68,18 @@ def describe(dataset: Dataset) -> list[str]:
 def arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Options as arguments of `data.load`, where the encoding is another thing."""
     return {"text_encoding" if name == "encoding" else name: value for name, value in given.items()}
+
+
+def open_run(path: Path) -> Run:
+    """The run in a folder, with options that can be those of a training.
+
+    Raises: ValueError: it is not a run, or a file of it is wrong; the message names it.
+    """
+    from throughtime.learning.run import load
+
+    run = load(path)
+    check_kinds(run.config, path / "config.toml")
+    return run
 
 
 def held_out(run: Run, options: DataOptions) -> tuple[Dataset, str]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter, Token
+
+from throughtime.showing import short
 
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)
 LEARNING = Group("Learning", sort_key=3)
 FORECAST = Group("Forecast", sort_key=4)
 RUN = Group("Run", sort_key=5)
+
+
+LIMIT = 1 << 63
 
 
 def whole(hint: Any, tokens: tuple[Token, ...]) -> int | str:
@@ -22,9 +28,12 @@ def whole(hint: Any, tokens: tuple[Token, ...]) -> int | str:
     if found in words:
         return found
     try:
-        return int(found)
-    except ValueError:
-        raise ValueError(f"expected {' or '.join(['a whole number', *words])}, found {found!r}") from None
+        number = int(found)
+    except ValueError:  # also one of thousands of digits
+        raise ValueError(f"expected {' or '.join(['a whole number', *words])}, found {short(found)!r}") from None
+    if not -LIMIT <= number < LIMIT:
+        raise ValueError(f"expected {' or '.join(['a whole number of 64 bits', *words])}, found {short(found)}")
+    return number
 
 
 Whole = Annotated[int, Parameter(converter=whole)]
@@ -189,5 +198,42 @@ class TrainOptions(DataOptions):
 
 ABOUT_FILES = ("out", "overwrite", "checkpoint_every", "resume", "config")
 """Options that have no bearing on the result."""
+
+
+def check_kinds(config: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Options that were kept in a file, with tuples for lists; names that are no options are left out.
+
+    Raises: ValueError: a value that an option cannot have; names the option.
+    """
+    kinds = get_type_hints(TrainOptions)
+    known = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items() if name in kinds
+    }
+    for name, value in known.items():
+        if not _fits(value, kinds[name]):
+            shown = f"{type(value).__name__} {value!r:.50}"
+            raise ValueError(f"{where}: {name}: expected a value that the option can have, found the {shown}")
+    return known
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether `value` is of a kind that the options have: a class, a Literal, a tuple or a union of those."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if get_origin(kind) is tuple:
+        many = Ellipsis in parts
+        return (
+            isinstance(value, tuple)
+            and (many or len(value) == len(parts))
+            and all(_fits(item, parts[0]) for item in value)
+        )
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    if isinstance(value, int) and not -LIMIT <= value < LIMIT:
+        return False
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
 NOWHERE = DataOptions()
 DEFAULTS = TrainOptions()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from cyclopts import App, ArgumentCollection, CycloptsError, UnusedCliTokensError
 from cyclopts.config import Dict
@@ -16,8 +14,8 @@ from cyclopts.config import Dict
 import throughtime
 from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line
-from throughtime.cli.inputs import read_text
 from throughtime.cli.terminal import say
+from throughtime.toml_files import read_toml
 
 ENVIRONMENT = "environment"
 """The table of a run's config.toml that tells what it was made with; it is no option."""
@@ -52,6 +50,9 @@ def _told(error: CycloptsError) -> str:
     """What cyclopts found wrong; with the line of the TOML file that a value came from, which it leaves out at times."""
     error.verbose = False
     message = one_line(error)
+    name = getattr(getattr(error, "argument", None), "name", "")
+    if name.lstrip("-") not in message:
+        message = f"{name}: {message}"
     source = getattr(getattr(error, "token", None), "source", "cli")
     return message if source in ("", "cli") or source in message else f"{source}: {message}"
 
@@ -63,7 +64,10 @@ def _fill_from_toml(app: App, verb: tuple[str, ...], arguments: ArgumentCollecti
         return
     path = Path(named.tokens[-1].value)
     known = {argument.name.removeprefix("--") for argument in arguments if argument.show} - {"config", "resume"}
-    text, table = read_toml(path)
+    try:
+        text, table = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise Refused(f"--config: {one_line(error)}") from error
     for key, value in table.items():
         if key == ENVIRONMENT and isinstance(value, dict):
             continue
@@ -76,22 +80,6 @@ def _fill_from_toml(app: App, verb: tuple[str, ...], arguments: ArgumentCollecti
         if isinstance(value, dict):
             raise Refused(f"{where}: {key}: expected a value, found a table")
         Dict({name: value}, source=where, use_commands_as_keys=False)(app, verb, arguments)
-
-
-def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """The text of a TOML file and what it says.
-
-    Raises: Refused: the file cannot be read, or is not TOML; names the line.
-    """
-    try:
-        text = read_text(path)
-        return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{path}: expected TOML, found: {error}") from error
-    except RecursionError as error:
-        raise Refused(f"{path}: expected TOML, found values nested too deeply") from error
-    except (OSError, ValueError) as error:
-        raise Refused(f"--config: {one_line(error)}") from error
 
 
 def line_of(text: str, key: str) -> int:

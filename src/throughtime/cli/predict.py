@@ -43,13 +43,12 @@ def predict(
         seed: of what a language model draws.
         json: for machines: an object per sequence and line.
     """
-    from throughtime.cli.inputs import inputs
-    from throughtime.learning.run import load
+    from throughtime.cli.inputs import inputs, open_run
 
     if options.source is not None and text is not None:
         raise Refused("expected SOURCE or --text, found both")
     with refusing():
-        loaded = load(run)
+        loaded = open_run(run)
         task = loaded.encoding.task
         if task == "lm":
             _write(loaded, options, text, 200 if steps is None else steps, temperature, seed, json)

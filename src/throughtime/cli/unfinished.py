@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from throughtime.cli.errors import CommandError, Refused, one_line, refusing
-from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions
+from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions, check_kinds
 
 FREE_TO_CHANGE = (*ABOUT_FILES, "on_nonfinite")
 
@@ -98,7 +98,7 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
     if not begun(out) and (out / "model.json").is_file():
         return None
     with refusing():
-        config = _checked(read_config(folder(out)), folder(out))
+        config = checked(read_config(folder(out)), folder(out))
     for name in config.keys() - set(FREE_TO_CHANGE):
         given: Any = getattr(options, name)
         given = absolute(given) if name in FILES else given
@@ -110,28 +110,13 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
     return replace(TrainOptions(**config), checkpoint_every=options.checkpoint_every, resume=True)
 
 
-def _checked(config: dict[str, Any], where: Path) -> dict[str, Any]:
+def checked(config: dict[str, Any], where: Path) -> dict[str, Any]:
     """Options from JSON. Raises: ValueError: one that there is not, or a value that it cannot have."""
-    kinds = get_type_hints(TrainOptions)
-    config = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    if isinstance(config.get("time"), str):  # of version 0.1
-        config["time"] = (config["time"],)
+    known = check_kinds(config, where)
     for name, value in config.items():
-        if name not in kinds or name in ABOUT_FILES or not _fits(value, kinds[name]):
+        if name not in known or name in ABOUT_FILES:
             raise ValueError(f"{where}: expected the options of a training, found {name!r}: {value!r:.50}")
-    return config
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether `value` is of a kind that the options have: a class, a Literal, a tuple or a union of those."""
-    parts = get_args(kind)
-    if get_origin(kind) is Literal:
-        return any(value == part and type(value) is type(part) for part in parts)
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, parts[0]) for item in value)
-    if parts:
-        return any(_fits(value, part) for part in parts)
-    return type(value) is kind or (kind is float and type(value) is int)
+    return known
 
 
 def _usual(options: TrainOptions) -> Path:

@@ -98,8 +98,10 @@ def schedule(
     for name, value in (("batch_size", batch_size), ("truncate", truncate)):
         if value is not None and value < 1:
             raise ValueError(f"{name}: expected at least 1, found {value}")
+    batch_size = min(batch_size, len(lengths))  # more says the same, and may have more than 64 bits
     random = np.random.default_rng([seed, epoch]) if shuffle else None
     if truncate is not None:
+        truncate = min(truncate, int(lengths.max()))
         return _lanes(lengths, batch_size, truncate, random)
     return _whole(lengths, batch_size, random, bucket)
 

@@ -102,6 +102,8 @@ def fit(
     sequences, held_out, batch_size = _checked(model, train, valid, optimizer, epochs, batch_size, truncate, patience)
     check_choice("reduction", reduction, REDUCTIONS)
     check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed: expected a whole number from 0 to 2^63 − 1, found {seed}")
     check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
     check_model(model, reduction, truncate is not None, held_out is not None and labelled(held_out))
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm

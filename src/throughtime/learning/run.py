@@ -21,7 +21,6 @@ import os
 import re
 import secrets
 import shutil
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,7 @@ from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
 from throughtime.showing import visible
+from throughtime.toml_files import read_toml
 from throughtime.weights import settled
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
@@ -277,10 +277,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         encoding = Encoding.from_json(_read_json(path / "vocabulary.json"))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / 'vocabulary.json'}: {error}") from error
-    try:
-        config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # TOML, UTF-8, or nested without end
-        raise ValueError(f"{path / 'config.toml'}: expected TOML, found: {error}") from error
+    _, config = read_toml(path / "config.toml")
     metrics = _read_json(path / "metrics.json")
     if not isinstance(metrics, dict):
         raise ValueError(f"{path / 'metrics.json'}: expected an object, found {type(metrics).__name__}")
