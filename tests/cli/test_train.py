@@ -71,7 +71,10 @@ def test_flag_before_toml_before_default(command):
             'states = 3\n\nepochs = "ten"\n',
             "run.toml, line 3: Invalid value for [epochs]: expected a whole number or auto, found 'ten'",
         ),
-        ("epochs = 2.5\n", "run.toml, line 1: Invalid value for [epochs]: expected a whole number or auto, found '2.5'"),
+        (
+            "epochs = 2.5\n",
+            "run.toml, line 1: Invalid value for [epochs]: expected a whole number or auto, found '2.5'",
+        ),
         ("epochs = 2\nepochs = 3\n", "run.toml: expected TOML, found: Cannot overwrite a value (at line 2"),
         ('optimizer = "adm"\n', 'Did you mean "adam"?'),
         ("seed = 18446744073709551616\n", "[seed]: expected a whole number of 64 bits, found 18446744073709551616"),
