@@ -67,6 +67,15 @@ def test_classes_of_whole_sequences():
     assert (found["sequences"], found["targets"], found["accuracy"]) == (3, 2, 0.5)
 
 
+def test_classes_that_look_like_span_tags_have_no_spans():
+    """Where the label is that of a whole sequence."""
+    encoding = Encoding("classify", ("O", "B-x", "I-x"), vocabulary=LETTERS)
+    part = Sequences.from_arrays([np.array([0, 1]), np.array([2])], [1, 2])
+    found = metrics.measure_labels(Fixed(sure(0, 1, 2), per_step=False), part, encoding)
+    assert "spans" not in found
+    assert found["accuracy"] == 1.0
+
+
 def test_spans_count_whole():
     labels = ("O", "B-P", "I-P")
     assert metrics.is_bio(labels)

@@ -179,6 +179,71 @@ def test_the_steps_before_the_state_left_the_range_are_taken_apart(tmp_path: Pat
         before_the_fault(box, instance=9)
 
 
+class Tied(tt.ElmanNetwork):
+    """V is U turned: one parameter for both, as language models tie them."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.V = self.U_turned = torch.nn.Parameter(self.V.detach())
+
+
+@pytest.mark.parametrize("truncate", [None, 4])
+@pytest.mark.parametrize("kind", [tt.ElmanNetwork, tt.SequenceModel])
+def test_a_black_box_of_symbols_holds_the_batch_and_what_it_started_from(kind, truncate, tmp_path: Path) -> None:
+    """Of a row among several, in a later window: its symbols, labels, lengths, carried states and weights."""
+    torch.manual_seed(1)
+    net = kind(5, 6, 4, nonlinearity="identity")
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if name == "W" or "weight_hh" in name:
+                value.copy_(torch.eye(6) * 1e6)
+    x, y = torch.randint(5, (3, 30)), torch.randint(4, (3, 30))
+    lengths = torch.tensor([30, 7, 21])
+    met: list[tuple[torch.Tensor, dict]] = []
+    loss = net.loss
+
+    def noted(x, y, lengths, **options):
+        met.append((x.clone(), {name: value for name, value in options.items() if name == "s0"}))
+        return loss(x, y, lengths, **options)
+
+    net.loss = noted
+    with pytest.raises(NonFiniteError):
+        tt.fit(
+            net, (x, y, lengths), batch_size=3, truncate=truncate, epochs=2, lr=1e-30, checkpoint=Checkpoints(tmp_path)
+        )
+    box = read_black_box(tmp_path / "nonfinite")
+    last, options = met[-1]
+    assert box.x.dtype == torch.int64
+    assert torch.equal(box.x, last)
+    assert len(box.x) == len(box.lengths) == len(box.y) >= 2
+    assert (box.s0 is None) == (truncate is None)
+    if truncate is not None:
+        assert torch.equal(box.s0, options["s0"])
+        assert len(met) > 1
+        assert box.s0.abs().max() > 1
+    for (name, value), (found_name, found) in zip(net.named_parameters(), box.model.named_parameters(), strict=True):
+        assert name == found_name
+        assert torch.equal(value, found)
+
+
+@pytest.mark.parametrize("name", ["U", "W", "V"])
+def test_a_model_that_held_nan_before_is_kept_and_read_back(name: str, tmp_path: Path) -> None:
+    net = network()
+    with torch.no_grad():
+        getattr(net, name)[1, 0] = math.nan
+    box = read_black_box(black_box(tmp_path, net, data(None)))
+    assert getattr(box.model, name)[1, 0].isnan()
+    assert all(torch.equal(a.isnan(), b.isnan()) for a, b in zip(box.model.parameters(), net.parameters(), strict=True))
+
+
+def test_tied_weights_are_kept(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = Tied(3, 6, 4, "relu", dtype=torch.float64)
+    folder = black_box(tmp_path, overflowing(net), data())
+    kept = load_file(folder / "model.safetensors")
+    assert torch.equal(kept["V"], net.V.detach())
+
+
 def test_the_steps_whose_delta_was_finite_are_taken_apart(tmp_path: Path) -> None:
     net = tt.ElmanNetwork(3, 6, 4, "identity")
     with torch.no_grad():

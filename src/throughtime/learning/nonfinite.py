@@ -181,7 +181,7 @@ def read_black_box(folder: Path) -> BlackBox:
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"{path}: lengths: expected 1 to {x.shape[1]}, found others")
     report = _read_report(folder / "report.json", lengths)
-    return BlackBox(report, load_model(folder), x, y, lengths, s0)
+    return BlackBox(report, load_model(folder, finite=False), x, y, lengths, s0)
 
 
 def _read_report(path: Path, lengths: Tensor) -> Report:

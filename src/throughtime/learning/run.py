@@ -206,7 +206,7 @@ def save(
     check_free(path, overwrite)
     model = settled(model)
     architecture = describe(model)
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    weights = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
     contents: dict[str, bytes | str] = {
         "config.toml": tomli_w.dumps(dict(config)),
         "model.json": _json(architecture),
@@ -290,12 +290,14 @@ def load(path: str | os.PathLike[str]) -> Run:
     return Run(path, model, encoding, config, metrics)
 
 
-def load_model(folder: Path) -> nn.Module:
+def load_model(folder: Path, *, finite: bool = True) -> nn.Module:
     """The model of model.json and model.safetensors in a folder, in evaluation mode.
+
+    Args: finite: False: weights that are NaN or infinite are taken, too, as a black box has them.
 
     Raises: OSError, ValueError: a file is missing or wrong; the message names it.
     """
-    return _load_weights(folder / "model.safetensors", lambda size: _build(folder / "model.json", size)).eval()
+    return _load_weights(folder / "model.safetensors", lambda size: _build(folder / "model.json", size), finite).eval()
 
 
 def _read_json(path: Path) -> Any:
@@ -326,7 +328,7 @@ def _build(path: Path, size: int) -> nn.Module:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _load_weights(path: Path, build: Callable[[int], nn.Module]) -> nn.Module:
+def _load_weights(path: Path, build: Callable[[int], nn.Module], finite: bool) -> nn.Module:
     """The model with the weights of a safetensors file, which must have its names and shapes."""
     content = path.read_bytes()
     tensors = read_tensors(path, content)
@@ -338,7 +340,7 @@ def _load_weights(path: Path, build: Callable[[int], nn.Module]) -> nn.Module:
             raise ValueError(f"{path}: {name}: expected shape {expected.get(name)}, found {found}")
         if tensors[name].dtype not in (torch.float32, torch.float64):
             raise ValueError(f"{path}: {name}: expected float32 or float64, found {tensors[name].dtype}")
-        if not tensors[name].isfinite().all():
+        if finite and not tensors[name].isfinite().all():
             raise ValueError(f"{path}: {name}: expected finite numbers, found NaN or infinity")
     dtypes = sorted({str(value.dtype) for value in tensors.values()})
     if len(dtypes) > 1:
