@@ -46,7 +46,7 @@ docs: $(INSTALLED)  ## the documentation as a web site, in site/; a broken link 
 
 FUZZ ?= 10000
 fuzz: $(INSTALLED)  ## the tests that draw their cases or take part of a grid, on many cases or the whole of it: FUZZ=number
-	THROUGHTIME_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto tests/reliability/test_strangers.py tests/nn/test_drop_in.py tests/anatomy/test_page.py
+	THROUGHTIME_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto $$(grep -rl --include='test_*.py' THROUGHTIME_FUZZ tests)
 
 SANITIZED := build/sanitize
 sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -223,6 +223,42 @@ BAD_ARGUMENTS = {
 }
 
 
+def test_sequences_of_another_precision_become_the_models() -> None:
+    """float32 sequences and a model in float64, or the other way round: as if they had been made in the model's own."""
+    x, y, lengths = ragged()
+    rows = [row[:n].numpy() for row, n in zip(x, lengths, strict=True)]
+    labels = [row[:n].numpy() for row, n in zip(y, lengths, strict=True)]
+    for model, made in ((torch.float64, np.float32), (torch.float32, np.float64)):
+        own = np.float64 if model == torch.float64 else np.float32
+        found = []
+        for values in (rows, [row.astype(made) for row in rows]):
+            same = [row.astype(made).astype(own) for row in rows] if values is rows else values
+            data = Sequences.from_arrays(same, labels, dtype=own if values is rows else made)
+            net = network().to(model)
+            history = tt.fit(net, data, data, epochs=2, truncate=3)
+            assert predict_logits(net, data)[0].dtype == model
+            found.append((net.W, history["valid_loss"]))
+        assert torch.equal(found[0][0], found[1][0])
+        assert found[0][1] == found[1][1]
+
+
+def test_inputs_that_require_gradients(engine: str) -> None:
+    """Data may come out of another network; what is learned is the same, and no gradient reaches it."""
+    (x, y, lengths), found = ragged(), []
+    for data in (x, (x * 1).requires_grad_(), (x.clone().requires_grad_() * 1)):
+        net = network()
+        tt.fit(net, (data, y, lengths), (data, y, lengths), epochs=2)
+        value, gradients = tt.bptt(net, data, y, lengths)
+        assert not value.requires_grad
+        assert not gradients.x.requires_grad
+        found.append(net.W.detach())
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    through = x.clone().requires_grad_()
+    net.loss(through * 2, y, lengths).backward()
+    assert_close(through.grad, 2 * tt.bptt(net, x * 2, y, lengths)[1].x, 1e-12, "x")
+
+
 class OnlyLoss(nn.Module):
     """Nothing but parameters and a loss."""
 

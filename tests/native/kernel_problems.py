@@ -32,6 +32,7 @@ class Problem:
     lengths: Tensor | None
     dstates: Tensor | None
     dfinal: Tensor | None
+    b_hh: Tensor | None = None  # to be added to b, in the calls that a layer makes
     nonlinearity: str = "tanh"
     reverse: bool = False
     reduction: str = "sequence"
@@ -40,6 +41,11 @@ class Problem:
     @property
     def symbols(self) -> bool:
         return self.x.dim() == 2
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Both summands together, as learning_step takes them."""
+        return self.b if self.b_hh is None else self.b + self.b_hh
 
     @property
     def tail(self):
@@ -66,7 +72,7 @@ def make(
     return Problem(
         x=x, y=y, U=normal(d, n) / n**0.5, W=normal(d, d) * 0.7 / d**0.5, b=normal(d) * 0.3 if bias else None,
         V=normal(k, d) / d**0.5, c=normal(k), s0=normal(B, d) if s0 else None, lengths=lengths, dstates=dstates,
-        dfinal=normal(B, d) if upstream else None, **options,
+        dfinal=normal(B, d) if upstream else None, b_hh=normal(d) * 0.3 if bias else None, **options,
     )  # fmt: skip
 
 
@@ -107,11 +113,11 @@ def _sum(contract, factors, sizes=None):
 
 
 def expected_forward(p: Problem) -> dict[str, Expected | None]:
-    states, final = reference.forward(double(p.x), double(p.U), double(p.W), double(p.b), double(p.s0), *p.tail)
+    states, final = reference.forward(double(p.x), double(p.U), double(p.W), double(p.bias), double(p.s0), *p.tail)
     x, U = _real_inputs(p), double(p.U).abs()
     fed = U.max() if p.symbols else (x.abs() @ U.T).max()
     terms = fed + _through(states if p.s0 is None else torch.cat([states, p.s0[None]]), p.W.T)
-    terms = terms if p.b is None else terms + p.b.abs().max()
+    terms = terms + sum(b.abs().max() for b in (p.b, p.b_hh) if b is not None)
     return {"states": Expected(states, terms), "final": Expected(final, terms)}
 
 
@@ -168,7 +174,7 @@ def kernel_threads(count: int = 2) -> Iterator[None]:
 
 def run_forward(p: Problem) -> dict[str, Tensor]:
     with kernel_threads(p.threads):
-        states, final = native.forward(p.x, p.U, p.W, p.b, p.s0, *p.tail)
+        states, final = native.forward(p.x, p.U, p.W, p.b, p.s0, *p.tail, b_hh=p.b_hh)
     return {"states": states, "final": final[0]}
 
 
@@ -186,7 +192,7 @@ def run_step(p: Problem, gradients: bool = True) -> dict[str, Tensor | None]:
     needs = (not p.symbols, True)
     with kernel_threads(p.threads):
         found = native.learning_step(
-            p.x, p.y, p.U, p.W, p.b, p.V, p.c, p.s0, p.lengths, p.nonlinearity, p.reduction, needs, gradients
+            p.x, p.y, p.U, p.W, p.bias, p.V, p.c, p.s0, p.lengths, p.nonlinearity, p.reduction, needs, gradients
         )
     return dict(zip(names, found, strict=True))
 

@@ -1,8 +1,10 @@
-"""Any strides in, and one clear error for what cannot be right."""
+"""Any strides in, nothing read beyond them, and one clear error for what cannot be right."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import ctypes
+import mmap
+from dataclasses import fields, replace
 
 import kernel_problems as problems
 import pytest
@@ -66,6 +68,54 @@ def test_expanded_upstream():
     check_all(p)
 
 
+def test_expanded_gradient_of_the_final_state(isa):
+    """One for all rows, or one number for all units of a row."""
+    p = make(8, 5, 5, 17, 5, ragged=True)
+    for dfinal in (torch.randn(17).expand(5, 17), torch.randn(5, 1).expand(5, 17), torch.ones(()).expand(5, 17)):
+        for p.reverse in (False, True):
+            check_all(replace(p, dfinal=dfinal))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_second_length(isa, dtype):
+    p = make(11, 6, 5, 17, 5, ragged=True, dtype=dtype)
+    lengths = torch.full((12,), 10**15)
+    lengths[::2] = p.lengths
+    for p.reverse in (False, True):
+        check_all(replace(p, lengths=lengths[::2]))
+
+
+def guarded(t):
+    """The same tensor at the very end of its memory: whoever reads on is ended by the system."""
+    size = t.numel() * t.element_size()
+    pages = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(behind), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    inside = torch.frombuffer(memory, dtype=t.dtype, count=t.numel(), offset=pages - size)
+    return inside.view(t.shape).copy_(t)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("symbols", [False, True])
+def test_nothing_is_read_past_the_end(isa, symbols, dtype):
+    for T, B, n, d, k in [
+        (1, 1, 1, 1, 1),
+        (1, 1, 17, 33, 5),
+        (3, 1, 5, 64, 3),
+        (9, 7, 17, 33, 19),
+        (9, 32, 16, 64, 16),
+    ]:
+        p = make(T, B, n, d, k, symbols=symbols, dtype=dtype, ragged=B == 7)
+        for p.reverse in (False, True):
+            check_all(
+                replace(
+                    p, **{f.name: guarded(v) for f in fields(p) if isinstance(v := getattr(p, f.name), torch.Tensor)}
+                )
+            )
+
+
 def test_only_what_is_needed():
     p = make(5, 3, 4, 9, 2)
     states = problems.run_forward(p)["states"]
@@ -98,12 +148,47 @@ def test_only_what_is_needed():
         ({"x": torch.zeros(5, 3, 5)}, r"x: expected \[5, 3, 4\]"),
         ({"x": torch.zeros(5, 3, 4, dtype=torch.float64)}, r"x: .*float32.*found.*float64"),
         ({"y": torch.zeros(4, 3, dtype=torch.int64)}, r"y: expected \[5, 3\]"),
+        ({"y": torch.zeros(5, 3, dtype=torch.int32)}, r"y: .*int64.*found.*int32"),
+        *(
+            ({name: torch.zeros(shape, dtype=torch.float64)}, rf"^{name}: .*float32.*found.*float64")
+            for name, shape in {"U": (9, 4), "b": (9,), "V": (2, 9), "c": (2,), "s0": (3, 9)}.items()
+        ),
+        ({"lengths": torch.tensor([5, 4, 1], dtype=torch.int32)}, r"lengths: .*int64.*found.*int32"),
+        ({"lengths": torch.tensor([5, 4])}, r"lengths: expected \[3\]"),
     ],
 )
 def test_errors_name_what_is_wrong(change, message):
-    p = replace(make(5, 3, 4, 9, 2), **change)
+    p = replace(make(5, 3, 4, 9, 2), b_hh=None, **change)
     with pytest.raises(ValueError, match=message):
         problems.run_step(p)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"b_hh": torch.zeros(8)}, r"b_hh: expected \[9\]"),
+        ({"b_hh": torch.zeros(9, dtype=torch.float64)}, r"b_hh: .*float32.*found.*float64"),
+    ],
+)
+def test_errors_of_a_layer(change, message):
+    with pytest.raises(ValueError, match=message):
+        problems.run_forward(replace(make(5, 3, 4, 9, 2), **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dstates": torch.zeros(5, 3, 8)}, r"dstates: expected \[5, 3, 9\]"),
+        ({"dstates": torch.zeros(5, 3, 9, dtype=torch.float64)}, r"dstates: .*float32.*found.*float64"),
+        ({"dfinal": torch.zeros(3, 8)}, r"dfinal: expected \[3, 9\]"),
+        ({"dfinal": torch.zeros(3, 9, dtype=torch.float64)}, r"dfinal: .*float32.*found.*float64"),
+        ({"W": torch.zeros(9, 9, dtype=torch.float64)}, r"(x|U|dstates): .*float64.*found.*float32"),
+    ],
+)
+def test_errors_of_the_way_back(change, message):
+    p = make(5, 3, 4, 9, 2)
+    with pytest.raises(ValueError, match=message):
+        problems.run_gradients(replace(p, **change), torch.zeros(5, 3, 9))
 
 
 def test_other_types_are_refused():

@@ -1,4 +1,4 @@
-"""Random calls: shapes, strides, types, lengths, symbols, options. THROUGHTIME_RANDOM_CALLS sets how many."""
+"""Random calls: shapes, strides, types, lengths, symbols, options. THROUGHTIME_FUZZ=10000 tries so many; without it, a few."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ layouts = st.sampled_from([lambda t: t, batch_first, widened, last_strided])
 
 
 @settings(
-    max_examples=int(os.environ.get("THROUGHTIME_RANDOM_CALLS", "150")),
+    max_examples=int(os.environ.get("THROUGHTIME_FUZZ", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -37,8 +37,16 @@ def test_random_calls(data):
         reduction=draw(st.sampled_from(["sequence", "token"])), threads=draw(st.integers(1, 3), label="threads"),
     )  # fmt: skip
     p = replace(p, x=draw(layouts)(p.x), y=draw(layouts)(p.y))
+    if p.lengths is not None:
+        p = replace(
+            p, lengths=torch.stack([p.lengths * draw(st.integers(0, 1)), p.lengths], 1)[:, draw(st.integers(0, 1))]
+        )
     if p.dstates is not None:
-        p = replace(p, dstates=draw(layouts)(p.dstates))
+        p = replace(
+            p, dstates=draw(layouts)(p.dstates), dfinal=draw(st.sampled_from([p.dfinal, p.dfinal[:1].expand(B, d)]))
+        )
+    if draw(flag):
+        p = replace(p, b_hh=None)
     try:
         check_all(p)
     finally:

@@ -11,6 +11,7 @@ import time
 import kernel_problems as problems
 import numpy as np
 import pytest
+import torch
 from kernel_problems import make
 
 from throughtime.engines import native
@@ -50,6 +51,7 @@ def in_child(work) -> int:
     if child == 0:
         status = 1
         try:
+            torch.use_deterministic_algorithms(False)  # PyTorch would fill new memory by threads that it no longer has
             status = 0 if work() else 2
         finally:
             os._exit(status)
@@ -98,10 +100,53 @@ def test_memory_is_given_back():
     assert native._native.cached() == 0
 
 
+def test_more_memory_than_the_limit_is_given_back():
+    """Neither a piece beyond the limit nor several that exceed it together are kept. Tables of n symbols need 64 n bytes."""
+    native.release_memory()
+    for megabytes in (300, 150, 200):
+        n = megabytes * 10**6 // 64
+        p = make(1, 4, n, 1, 1, symbols=True)
+        problems.run_forward(p)
+        assert native._native.cached() <= native._native.SCRATCH_CACHE_LIMIT
+    native.release_memory()
+
+
+OUT_OF_MEMORY = """
+import resource
+x = torch.zeros(100_000, 4, dtype=torch.int64)
+U, W, V = torch.zeros(256, 3), torch.zeros(256, 256), torch.zeros(2, 256)
+torch.set_num_threads({pytorch}); native.num_threads = {threads}
+
+def step(x):
+    return native.learning_step(x, x, U, W, None, V, torch.zeros(2), None, None, "tanh", "sequence")
+
+before = float(step(x[:500])[0])  # threads, libraries and outputs have their memory now
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000, -1))  # the states of a task need more
+try:
+    step(x)
+    print("no error")
+except MemoryError:
+    print("refused", float(step(x[:500])[0]) == before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are Linux's here")
+@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizers' own memory has no such limit")
+@pytest.mark.parametrize(("threads", "pytorch"), [(1, 1), (2, 2), (2, 1)])
+def test_an_error_of_a_task_is_the_callers(threads, pytorch):
+    """Whether the caller's thread meets it, one of PyTorch's, or one of the pool's own; the next call works."""
+    found = ask(OUT_OF_MEMORY.format(threads=threads, pytorch=pytorch))
+    assert found.stdout.split() == ["refused", "True"], found.stderr
+
+
 def ask(code: str, **environment) -> subprocess.CompletedProcess:
-    code = "import torch; from throughtime.engines import native; " + code
+    code = "import torch; from throughtime.engines import native\n" + code
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True
+        [sys.executable, *["-S"] * sys.flags.no_site, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
 
 

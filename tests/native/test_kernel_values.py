@@ -72,6 +72,16 @@ def test_a_row_without_steps_keeps_its_initial_state(isa):
         check_all(p)
 
 
+@pytest.mark.parametrize("lengths", [[0, 0, 0], [400, 0, 0], [0, 400, 0]])
+def test_a_thread_without_steps(isa, lengths):
+    """Where no row has one, or none of the rows that one of two threads has: its sums are zero all the same."""
+    for symbols in (False, True):
+        p = make(400, 3, 64, 64, 5, symbols=symbols)
+        p.lengths = torch.tensor(lengths)
+        for p.reverse in (False, True):
+            check_all(p)
+
+
 def test_nothing_counted(isa):
     p = make(6, 4, 3, 17, 5, ignored=1.1)
     for p.reduction in ("sequence", "token"):
@@ -91,8 +101,13 @@ def test_nan_and_infinity_are_not_hidden(isa):
         assert problems.run_step(p)["loss"].isnan()
 
 
-def test_large_logits(isa):
-    p = make(4, 3, 5, 17, 6)
-    p.c = torch.tensor([1e4, -1e4, 3e3, 0.0, 9e3, 8e3])  # one class is certain: float32 has no digits left for a tie
-    states = problems.run_forward(p)["states"]
-    problems.assert_close(problems.run_step(p), problems.expected_step(p, states), torch.float32)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 2, 6, 16, 17, 40])
+def test_large_logits(isa, k, dtype):
+    """One class is certain, and may be any: float32 has no digits left for a tie."""
+    for certain in {0, 1 % k, k // 2, k - 1}:
+        p = make(4, 3, 5, 17, k, dtype=dtype)
+        p.c = torch.linspace(-1e4, 9e3, k, dtype=dtype)
+        p.c[certain] = 1e4
+        states = problems.run_forward(p)["states"]
+        problems.assert_close(problems.run_step(p), problems.expected_step(p, states), dtype)
