@@ -9,6 +9,7 @@ import torch
 
 import throughtime as tt
 from throughtime.anatomy import anatomy, measures
+from throughtime.anatomy.jacobians import Slopes
 
 D64 = torch.float64
 
@@ -41,7 +42,7 @@ def test_jacobian_norms_are_exact_for_few_states(d, nonlinearity):
     W = torch.randn(d, d, dtype=D64, generator=torch.Generator().manual_seed(d))
     net, x, y = driven(W, nonlinearity, 12)
     a = anatomy(net, x, y)
-    expected = exact_norms(a._slopes[:, 0], W)
+    expected = exact_norms(a.unrolled.chosen.jacobians.slopes[:, 0], W)
     assert torch.allclose(a.jacobian_norms, expected, rtol=1e-8, atol=1e-12, equal_nan=True)
 
 
@@ -52,9 +53,9 @@ def test_the_stated_error_of_jacobian_norms(kind, nonlinearity, dtype):
     W = torch.randn(48, 48, dtype=D64, generator=torch.Generator().manual_seed(0))
     W = torch.linalg.qr(W)[0] if kind == "orthogonal" else 1.3 * W / 48**0.5
     net, x, y = driven(W.to(dtype), nonlinearity, 90)
-    slopes = anatomy(net, x, y)._slopes
+    slopes = anatomy(net, x, y).unrolled.chosen.jacobians.slopes
     expected = exact_norms(slopes[:, 0].double(), W)
-    found = measures.jacobian_norms(slopes, W.to(dtype))[0]
+    found = measures.jacobian_norms(Slopes(slopes, W.to(dtype)))[0]
     seen = ~expected.isnan()
     ratio = (found / expected)[seen & (expected > 1e-30)]
     assert torch.equal(found.isnan(), ~seen)
@@ -103,7 +104,7 @@ def test_lyapunov_exponents_of_one_state():
     """One state: the exponent is the mean of log |σ'(a_t) w|, and the half-life follows from it."""
     net, x, y = driven(torch.tensor([[0.8]], dtype=D64), "tanh", 50)
     a = anatomy(net, x, y)
-    expected = (a._slopes[12:, 0, 0] * 0.8).log().mean()
+    expected = (a.unrolled.chosen.jacobians.slopes[12:, 0, 0] * 0.8).log().mean()
     assert float(a.lyapunov[0]) == pytest.approx(float(expected), rel=1e-12)
     assert a.half_life == pytest.approx(math.log(2) / -float(expected))
 
@@ -112,7 +113,7 @@ def test_lyapunov_exponents_are_the_mean_over_instances():
     net, _, _ = driven(torch.tensor([[0.8]], dtype=D64), "tanh", 5)
     x, y = torch.randn(2, 40, 3, dtype=D64), torch.randint(2, (2, 40))
     a = anatomy(net, x, y, [40, 20])
-    logs = (a._slopes[..., 0] * 0.8).log()
+    logs = (a.unrolled.chosen.jacobians.slopes[..., 0] * 0.8).log()
     assert float(a.lyapunov[0]) == pytest.approx(float(torch.cat([logs[10:, 0], logs[5:20, 1]]).mean()), rel=1e-12)
 
 

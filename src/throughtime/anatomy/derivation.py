@@ -47,6 +47,8 @@ class Derivation:
     direct: bool
     """Whether the loss enters the recurrence at its own step alone (no layer in between)."""
     reverse: bool
+    formulas: tuple[str, ...] = ()
+    """What the cell computes at a step, and on the way back; empty for an Elman recurrence, whose formulas are written out."""
 
     @property
     def norm_sum(self) -> float:
@@ -83,6 +85,13 @@ class Derivation:
         lines = [
             f"∂L_{t}/∂W = Σ_k (∂L_{t}/∂s_{t}) (∂s_{t}/∂s_k) (∂⁺s_k/∂W) = Σ_k δ_{t},k s_{before}ᵀ    k = {first}..{last}",
             f"δ_{t},{t} = σ′(a_{t}) ⊙ {source}    δ_{t},k = σ′(a_k) ⊙ (Wᵀ δ_{t},{after}{more})",
+        ]
+        if self.formulas:
+            lines = [
+                f"∂L_{t}/∂W = Σ_k δ_{t},k s_{before}ᵀ    k = {first}..{last}    δ: by the result of the product with W",
+                *(f"    {line}" for line in self.formulas),
+            ]
+        lines += [
             f"L_{t} = {self.loss:.4g} nats    ‖e_{t}‖ = {self.error_norm:.4g}    "
             f"Σ_k ‖G[{t},k]‖ = {self.norm_sum:.4g}    share of ∂L/∂W: {self.share:+.2%}",
             "",
@@ -135,7 +144,7 @@ class Derivation:
 
     def _product(self, k: int) -> str:
         previous = k + 1 if self.reverse else k - 1
-        if not self.direct:
+        if not self.direct or self.formulas:
             return f"δ_{self.t},{k} s_{previous}ᵀ"
         steps = [f"σ′{j}" for j in self._walk(k)]
         if len(steps) > 4:
@@ -144,7 +153,7 @@ class Derivation:
 
     def _product_latex(self, k: int) -> str:
         previous = k + 1 if self.reverse else k - 1
-        if not self.direct:
+        if not self.direct or self.formulas:
             return rf"\delta_{{{self.t},{k}}}\, s_{{{previous}}}^{{\top}}"
         steps = [rf"\Sigma'_{{{j}}}" for j in self._walk(k)]
         if len(steps) > 4:
@@ -162,12 +171,11 @@ def _number(value: float) -> str:
 def derive(a: Anatomy, t: int, instance: int) -> Derivation:
     """The derivation of L_t of one instance from the arrays of an anatomy; t counted from 1."""
     unrolled, length = a.unrolled, a.unrolled.lengths[instance]
-    delta = torch.linalg.vector_norm(a.delta(t, instance).double(), dim=-1)
-    previous = torch.linalg.vector_norm(a._previous[:, instance].double(), dim=-1)
-    norms, shares, losses = (
+    norms, shares, delta, losses = (
         array if a.B == 1 else array[instance]
-        for array in (a.W.norms[..., t - 1, :], a.W.shares[..., t - 1, :], a.losses)
+        for array in (a.W.norms[..., t - 1, :], a.W.shares[..., t - 1, :], a.delta_norms[..., t - 1, :], a.losses)
     )
+    previous = (norms / delta).nan_to_num()
     order = sorted((k for k in range(1, length + 1) if not norms[k - 1].isnan()), key=lambda k: (abs(t - k), k))
     return Derivation(
         t=t,
@@ -179,4 +187,5 @@ def derive(a: Anatomy, t: int, instance: int) -> Derivation:
         ),
         direct=unrolled.layer == len(unrolled.layers) - 1,
         reverse=unrolled.chosen.reverse,
+        formulas=unrolled.chosen.formulas,
     )

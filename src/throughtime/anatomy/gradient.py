@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from throughtime import contraction, ops
+from throughtime import contraction
 from throughtime.anatomy import measures
 from throughtime.anatomy.network import Unrolled, unroll
-from throughtime.anatomy.paths import RESIDUAL, Paths, Steps, readout_steps, sweep
+from throughtime.anatomy.paths import RESIDUAL, Paths, Steps, readout_steps, sweep, ways
 
 if TYPE_CHECKING:
     from throughtime.anatomy.derivation import Derivation
@@ -39,16 +39,17 @@ def anatomy(
     """Take the gradient of `net`'s loss on a batch apart, path by path.
 
     Args:
-        net: an `ElmanNetwork`; a `SequenceModel`; or a `tt.nn.RNN`, with its `readout`.
+        net: an `ElmanNetwork`; a `SequenceModel`; or a `tt.nn.RNN`, `LSTM` or `GRU`, with its `readout`.
         x: [B, T, n], or integer symbols [B, T] (whatever `batch_first` of the RNN says).
         y: [B, T] labels; a step labelled −100 has no loss and no paths. For a SequenceModel that classifies, labels [B]: the
             loss counts as that of the last step walked. For one that forecasts, values [B, T, k].
         lengths: [B], or None.
         reduction: "sequence" or "token", as in training.
-        s0: the state the sequences start from, [B, d] ([layers · directions, B, d] for a stack); None: the network's own.
+        s0: the state the sequences start from, [B, d] ([layers · directions, B, d] for a stack; a pair of them for an LSTM);
+            None: the network's own.
         layer, direction: which recurrence of a stack to look into; 0 is the lowest layer, −1 the top one; direction 1 walks
             backward.
-        readout: V and c for a bare `tt.nn.RNN`.
+        readout: V and c for a bare layer.
 
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
@@ -66,26 +67,24 @@ class Anatomy:
     plain. `norms`, `shares`, `by_lag`, `by_loss`, `by_step`, `total` and `residual` are those of W.
 
     Attributes:
-        W, U, b: `Paths` to the parameters of the recurrence.
+        weights: `Paths` to each weight of the recurrence by name: U, W, b; of a gated cell those of its program (U, W,
+            b_ih, …), each with its gates. W, U and b are the same as attributes.
         V, c: `Steps` to those of the readout.
         losses: [T] L_t in nats (or squared units); NaN in padding, 0 where the label is −100.
         truncation: `Truncation` of the gradient by W.
+        delta_norms: [T, T] ‖δ_{t,k}‖ of the products with W.
     """
 
     def __init__(self, unrolled: Unrolled) -> None:
-        recurrence = unrolled.chosen
-        if recurrence.W.dtype not in RESIDUAL:
-            raise TypeError(f"net: expected float32 or float64 parameters, found {recurrence.W.dtype}")
+        if unrolled.V.dtype not in RESIDUAL:
+            raise TypeError(f"net: expected float32 or float64 parameters, found {unrolled.V.dtype}")
         for name, gradient in unrolled.gradient.items():
             if not bool(torch.isfinite(gradient).all()):
                 raise ArithmeticError(f"∂L/∂{name} is not finite: there is nothing to take apart")
         self.unrolled = unrolled
         self.T, self.B = unrolled.counts.shape
-        self._previous = contraction.previous_states(
-            recurrence.states, recurrence.s0, torch.tensor(unrolled.lengths), recurrence.reverse
-        )
         self.losses = self._over_instances(unrolled.losses.T.where(self._real(), math.nan))
-        self.W, self.U, self.b, self.truncation = sweep(unrolled, self._previous)
+        self.weights, self.truncation, self.delta_norms = sweep(unrolled)
         self.V, self.c = readout_steps(unrolled, self._real())
 
     def _real(self) -> Tensor:
@@ -93,6 +92,36 @@ class Anatomy:
 
     def _over_instances(self, array: Tensor) -> Tensor:
         return array[0] if self.B == 1 else array
+
+    @property
+    def W(self) -> Paths:
+        """The paths to the weight through which a state acts on the next one."""
+        return self.weights[self.unrolled.chosen.main]
+
+    @property
+    def U(self) -> Paths:
+        """The paths to the first weight that multiplies the inputs."""
+        return self.weights["U" if "U" in self.weights else next(iter(self.weights))]
+
+    @property
+    def b(self) -> Paths:
+        """The paths to the bias: `b`, or the summand of it that comes with the inputs (`b_ih`)."""
+        for name in ("b", "b_ih"):
+            if name in self.weights:
+                return self.weights[name]
+        raise AttributeError("b: the recurrence has no bias")
+
+    @cached_property
+    def ways(self) -> dict[str, Paths]:
+        """The paths to W in two parts that sum to them: "elementwise", along routes that cross no product with a matrix between
+        L_t and step k (in an LSTM the carousel, c_t = f ⊙ c_{t−1} + …), and "product", along the others."""
+        return dict(zip(("elementwise", "product"), ways(self.unrolled)))
+
+    @cached_property
+    def openness(self) -> dict[str, Tensor]:
+        """[T] the mean opening of each gate over its units, 0 shut to 1 open; NaN in padding. Empty without gates."""
+        found = self.unrolled.chosen.openness()
+        return {name: self._over_instances(v.T.where(self._real(), math.nan)) for name, v in found.items()}
 
     @property
     def norms(self) -> Tensor:
@@ -120,28 +149,40 @@ class Anatomy:
 
     @property
     def residual(self) -> float:
-        """The largest relative distance of the summed paths from the gradient of training, over W, U, b, V and c."""
-        return max(p.residual for p in (self.W, self.U, self.b, self.V, self.c))
+        """The largest relative distance of the summed paths from the gradient of training, over all weights, V and c."""
+        return max(p.residual for p in (*self.weights.values(), self.V, self.c))
 
     def delta(self, t: int, instance: int = 0) -> Tensor:
-        """δ_{t,k}, the derivative of L_t's part of the loss with respect to a_k, for k = 1..t: [t, d], row k − 1.
+        """δ_{t,k}, the derivative of L_t's part of the loss with respect to a_k, for k = 1..t: [t, d], row k − 1. Of a gated
+        cell, with respect to the result of the product with W: [t, rows of W].
 
         In a direction that walks backward, and below a layer that does, a loss reaches later steps too: then [T_i, d].
         """
         self._check_step("t", t, instance)
         unrolled = self.unrolled
-        found = unrolled.delta(instance, t - 1, t)[:, 0]
+        by_window = unrolled.deltas(instance, t - 1, t)
         before = unrolled.span(instance, t - 1, t).start
+        uses = self._main_uses
+        found = torch.cat([by_window[use.delta][:, 0] for use in uses], -1)
         return found if before == 0 else torch.cat([found.new_zeros(before, found.shape[1]), found])
 
     def path(self, t: int, k: int, instance: int = 0) -> Tensor:
         """G[t,k] [d, d], the contribution of path (t, k) to ∂L/∂W; zero where L_t does not depend on step k."""
         self._check_step("t", t, instance)
         self._check_step("k", k, instance)
-        delta, previous = self.delta(t, instance), self._previous[:, instance]
-        if k > len(delta):
-            return delta.new_zeros(delta.shape[1], delta.shape[1])
-        return contraction.contract(delta[k - 1 : k], previous[k - 1 : k])
+        delta = self.delta(t, instance)
+        found = torch.zeros_like(self.W.total)
+        if k <= len(delta):
+            uses = self._main_uses
+            for use, own in zip(uses, delta[k - 1 : k].split([use.delta.width for use in uses], -1)):
+                found[use.rows, use.columns] = contraction.contract(own, use.inputs[k - 1, instance : instance + 1])
+        return found
+
+    @cached_property
+    def _main_uses(self) -> list[Any]:
+        """Where W is used, by its rows."""
+        chosen = self.unrolled.chosen
+        return sorted((use for use in chosen.uses if use.parameter == chosen.main), key=lambda use: use.rows.start)
 
     def horizon(self, cosine: float = 0.99) -> int:
         """The shortest window τ whose truncated gradient has at least this cosine with the full one."""
@@ -157,7 +198,7 @@ class Anatomy:
         Exact up to 8 states; beyond, a lower bound with a mean error below 4 %: see `measures.jacobian_norms`.
         """
         recurrence, lengths = self.unrolled.chosen, self.unrolled.lengths
-        norms = measures.jacobian_norms(self._slopes, recurrence.W)
+        norms = measures.jacobian_norms(recurrence.jacobians)
         for i, length in enumerate(lengths):
             norms[i, length:] = math.nan
             norms[i, :, length:] = math.nan
@@ -168,18 +209,13 @@ class Anatomy:
     @cached_property
     def lyapunov(self) -> Tensor:
         """The 16 (or d) largest Lyapunov exponents of the driven recurrence, nats per step, largest first."""
-        return measures.lyapunov(self._slopes, self.unrolled.chosen.W, self.unrolled.lengths, EXPONENTS)
+        return measures.lyapunov(self.unrolled.chosen.jacobians, self.unrolled.lengths, EXPONENTS)
 
     @property
     def half_life(self) -> float:
         """Steps after which a small perturbation of the state has halved: ln 2 / −λ₁; infinite where it does not shrink."""
         largest = float(self.lyapunov[0])
         return math.log(2) / -largest if largest < 0 else math.inf
-
-    @cached_property
-    def _slopes(self) -> Tensor:
-        r = self.unrolled.chosen
-        return measures.walked_slopes(ops.slopes(r.states, r.nonlinearity), self.unrolled.lengths, r.reverse)
 
     @property
     def verdict(self) -> str:
@@ -215,8 +251,7 @@ class Anatomy:
     def arrays(self) -> dict[str, Any]:
         """Every array by name, as NumPy arrays: what `save` writes."""
         found: dict[str, Any] = {"losses": self.losses, "lengths": torch.tensor(self.unrolled.lengths)}
-        for name in ("W", "U", "b"):
-            paths: Paths = getattr(self, name)
+        for name, paths in self.weights.items():
             for part in ("norms", "shares", "by_lag", "by_loss", "by_step", "total"):
                 found[f"{name}_{part}"] = getattr(paths, part)
         for name in ("V", "c"):
@@ -243,7 +278,7 @@ class Anatomy:
 
     def __repr__(self) -> str:
         u = self.unrolled
-        return f"Anatomy(T={self.T}, B={self.B}, d={u.chosen.W.shape[0]}, residual={self.residual:.1e}): {self.verdict}"
+        return f"Anatomy(T={self.T}, B={self.B}, d={u.chosen.width}, residual={self.residual:.1e}): {self.verdict}"
 
     def _check_step(self, name: str, step: int, instance: int) -> None:
         if not 0 <= instance < self.B:

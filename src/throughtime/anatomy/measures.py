@@ -1,9 +1,9 @@
 """How far a perturbation of the state lives on: norms of ∂s_t/∂s_k, and Lyapunov exponents.
 
-    ∂s_t/∂s_k = Π_{j=k+1..t} diag(σ'(a_j)) W
+    ∂s_t/∂s_k = Π_{j=k+1..t} J_j            J_j = ∂s_j/∂s_{j−1}, of an Elman recurrence diag(σ'(a_j)) W
 
-Both walk the recurrence in its own order, whatever its direction, so that "before" is the step walked before. Layout: slopes
-σ'(a_t) [T, B, d] in walking order, zero in padded steps.
+Both walk the recurrence in its own order, whatever its direction, so that "before" is the step walked before. The state is the
+whole of it: (h, c) of an LSTM.
 
 Sources: Bengio et al. (1994) and Pascanu et al. (2013) for the product and what its norm decides; Benettin et al. (1980) for
 the exponents by repeated QR; Vogt et al. (2022) and Engelken et al. (2023) for those of driven recurrent networks.
@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from throughtime.anatomy.jacobians import Jacobians
+
 PROBES = 8
 LAST_REFINED = 16
 REFINEMENTS = 4
@@ -26,23 +28,7 @@ ROWS_AT_ONCE = 1000
 """Instances are taken in groups of about so many steps in all, which stay in the processor's cache."""
 
 
-def walking_order(lengths: tuple[int, ...], T: int, reverse: bool) -> Tensor:
-    """The step that each row walks at each turn, [T, B]; padded turns hold 0."""
-    turn = torch.arange(T).unsqueeze(1)
-    length = torch.tensor(lengths)
-    step = length - 1 - turn if reverse else turn
-    return step.where(turn < length, 0)
-
-
-def walked_slopes(slopes: Tensor, lengths: tuple[int, ...], reverse: bool) -> Tensor:
-    """σ'(a) [T, B, d] in walking order, zero after a row's end."""
-    T = slopes.shape[0]
-    order = walking_order(lengths, T, reverse)
-    real = torch.arange(T).unsqueeze(1) < torch.tensor(lengths)
-    return slopes.gather(0, order.unsqueeze(-1).expand_as(slopes)) * real.unsqueeze(-1)
-
-
-def jacobian_norms(slopes: Tensor, W: Tensor) -> Tensor:
+def jacobian_norms(jacobians: Jacobians) -> Tensor:
     """Spectral norms ‖∂s_t/∂s_k‖ [B, T, T] (row t, column k), float64, in walking order; NaN where k > t.
 
     Exact where d ≤ 8. Else a lower bound by subspace iteration, in O(T² d²) per probe, since the T² matrices are never formed:
@@ -50,32 +36,29 @@ def jacobian_norms(slopes: Tensor, W: Tensor) -> Tensor:
     ∂s_t/∂s_{t−lag}, and multiplied backward through the steps in between and beyond; after 32 and 256 steps the leading four
     and two combinations of them go on. Against the exact singular values for random and orthogonal W, tanh and relu, the mean
     relative error is below 4 %, the largest of all pairs below 35 %.
-
-    Args:
-        slopes: σ'(a) [T, B, d] in walking order, zero in padded steps.
-        W: [d, d].
     """
-    groups = slopes.split(max(1, ROWS_AT_ONCE // slopes.shape[0]), 1)
-    return torch.cat([_norms_of_group(group.contiguous(), W) for group in groups])
+    T, B, _ = jacobians.shape
+    size = max(1, ROWS_AT_ONCE // T)
+    return torch.cat([_norms_of_group(jacobians.of(slice(i, i + size))) for i in range(0, B, size)])
 
 
-def _norms_of_group(slopes: Tensor, W: Tensor) -> Tensor:
-    T, B, d = slopes.shape
+def _norms_of_group(jacobians: Jacobians) -> Tensor:
+    (T, B, d), dtype = jacobians.shape, jacobians.dtype
     logs = torch.full((B, T, T), math.nan, dtype=torch.float64)
     logs.diagonal(dim1=1, dim2=2).zero_()
     probes = min(PROBES, d)
-    rows = torch.linalg.qr(torch.randn(T, B, d, probes, dtype=W.dtype, generator=torch.Generator().manual_seed(0)))[
-        0
-    ].mT
+    rows = torch.linalg.qr(torch.randn(T, B, d, probes, dtype=dtype, generator=torch.Generator().manual_seed(0)))[0].mT
     log_scale = torch.zeros(T, B, dtype=torch.float64)
-    size = torch.ones(T, B, dtype=W.dtype)
+    size = torch.ones(T, B, dtype=dtype)
     for lag in range(1, T):
-        factor = slopes[1 : T - lag + 1] / size[1:, :, None]
-        rows, log_scale = (rows[1:] * factor[:, :, None]) @ W, log_scale[1:]  # [T − lag, B, probes, d]
+        rows, log_scale = (
+            jacobians.back(rows[1:], slice(1, T - lag + 1), size[1:]),
+            log_scale[1:],
+        )  # [T − lag, B, probes, d]
         if lag <= LAST_REFINED and lag & (lag - 1) == 0 and probes < d:
             for _ in range(max(1, REFINEMENTS // lag)):
-                left = torch.linalg.qr(_forward(rows, slopes, W, lag).mT)[0].mT
-                rows = _backward(left, slopes, W, lag)
+                left = torch.linalg.qr(_forward(rows, jacobians, lag).mT)[0].mT
+                rows = _backward(left, jacobians, lag)
             log_scale = torch.zeros_like(log_scale)
         gram = (rows @ rows.mT).double()
         largest = torch.linalg.eigvalsh(gram)[..., -1] if probes == d else _largest_eigenvalue(gram)
@@ -89,19 +72,19 @@ def _norms_of_group(slopes: Tensor, W: Tensor) -> Tensor:
     return logs.exp_()
 
 
-def _backward(rows: Tensor, slopes: Tensor, W: Tensor, lag: int) -> Tensor:
+def _backward(rows: Tensor, jacobians: Jacobians, lag: int) -> Tensor:
     """l ∂s_t/∂s_{t−lag} of row vectors l [T − lag, B, m, d], one block for each t ≥ lag."""
-    T = slopes.shape[0]
+    T = jacobians.shape[0]
     for j in range(lag):
-        rows = (rows * slopes[lag - j : T - j, :, None]) @ W
+        rows = jacobians.back(rows, slice(lag - j, T - j))
     return rows
 
 
-def _forward(rows: Tensor, slopes: Tensor, W: Tensor, lag: int) -> Tensor:
+def _forward(rows: Tensor, jacobians: Jacobians, lag: int) -> Tensor:
     """(∂s_t/∂s_{t−lag} rᵀ)ᵀ of row vectors r [T − lag, B, m, d]."""
-    T = slopes.shape[0]
+    T = jacobians.shape[0]
     for j in range(lag - 1, -1, -1):
-        rows = (rows @ W.T) * slopes[lag - j : T - j, :, None]
+        rows = jacobians.ahead(rows, slice(lag - j, T - j))
     return rows
 
 
@@ -117,26 +100,24 @@ def _trace(matrix: Tensor) -> Tensor:
     return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
-def lyapunov(slopes: Tensor, W: Tensor, lengths: tuple[int, ...], count: int) -> Tensor:
+def lyapunov(jacobians: Jacobians, lengths: tuple[int, ...], count: int) -> Tensor:
     """The `count` largest Lyapunov exponents of the driven recurrence, in nats per step, largest first; [count].
 
     An orthonormal frame is carried along ∂s_t/∂s_{t−1} and made orthonormal again by QR at each step; an exponent is the mean
     logarithm of a diagonal entry of R. The first quarter of each sequence only turns the frame into the leading directions. The
     mean goes over the steps of all instances. −∞ where a direction dies (relu).
 
-    Args: as in `jacobian_norms`; lengths: the steps of each row.
+    Args: lengths: the steps of each row.
     """
-    T, B, d = slopes.shape
-    slopes, W = slopes.double(), W.double()
-    frame = torch.randn(B, d, min(count, d), dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(
-        W.device
-    )
+    T, B, d = jacobians.shape
+    jacobians = jacobians.double()
+    frame = torch.randn(B, d, min(count, d), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     frame = torch.linalg.qr(frame)[0]
     length = torch.tensor(lengths)
     total = torch.zeros(min(count, d), dtype=torch.float64)
     counted = 0
     for t in range(T):
-        frame, R = torch.linalg.qr(slopes[t, :, :, None] * (W @ frame))
+        frame, R = torch.linalg.qr(jacobians.ahead(frame.mT.unsqueeze(0), slice(t, t + 1))[0].mT)
         real = (t < length) & (t >= length // 4)
         total += R.diagonal(dim1=1, dim2=2)[real].abs().log().sum(0)
         counted += int(real.sum())

@@ -11,16 +11,19 @@ the paths of all losses sum to the gradient of training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from throughtime import loss, ops
+from throughtime.anatomy.recurrence import Elman, Programmed, Recurrence
+from throughtime.engines import reference_program
 from throughtime.model import ElmanNetwork, bptt
 from throughtime.nn import RNN
+from throughtime.nn.layers import Layers
 from throughtime.notation import (
     IGNORED,
     REDUCTIONS,
@@ -34,32 +37,14 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
+from throughtime.program_ops import run_program
+from throughtime.programs.calls import Batch
+from throughtime.programs.calls import Recurrence as Call
+from throughtime.programs.program import Window
 from throughtime.reading import READERS
+from throughtime.states import State, parts
 from throughtime.weights import settled
 from throughtime.word_encoder import WordEncoder
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """One direction of one layer, run on a batch."""
-
-    x: Tensor  # [T, B, n], or symbols [T, B]
-    U: Tensor  # [d, n]
-    W: Tensor  # [d, d]
-    b: Tensor | None  # [d]
-    s0: Tensor | None  # [B, d]
-    states: Tensor  # [T, B, d]
-    nonlinearity: str
-    reverse: bool
-
-    def detached(self) -> Recurrence:
-        tensors = ("x", "U", "W", "b", "s0", "states")
-        return replace(self, **{t: v.detach() for t in tensors if (v := getattr(self, t)) is not None})
-
-    def delta(self, dstates: Tensor, instance: int, steps: slice) -> Tensor:
-        """δ [K, R, d] of R losses of one instance, from what each sends to the states of K steps; dstates [K, R, d]."""
-        states = self.states[steps, instance : instance + 1].expand(-1, dstates.shape[1], -1)
-        return ops.backward_sweep(dstates.contiguous(), states, self.W, self.nonlinearity, self.reverse)
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class Unrolled:
     errors: Tensor  # e_t / normaliser [T, B, k]
     layer: int
     direction: int
-    gradient: dict[str, Tensor]  # of the loss by U, W, b of the chosen recurrence and by V, c
+    gradient: dict[str, Tensor]  # of the loss by each weight of the chosen recurrence and by V, c
 
     @property
     def chosen(self) -> Recurrence:
@@ -95,8 +80,9 @@ class Unrolled:
         earlier, later = self.reaches
         return slice(0 if earlier else first, self.lengths[instance] if later else last)
 
-    def delta(self, instance: int, first: int, last: int) -> Tensor:
-        """δ_{t,k} [K, R, d] of the losses t = first..last−1 (counted from 0) at the K steps k of their `span`."""
+    def deltas(self, instance: int, first: int, last: int, elementwise: bool = False) -> Mapping[Window, Tensor]:
+        """δ_{t,k} [K, R, width] of the losses t = first..last−1 (counted from 0) at the K steps k of their `span`, for each
+        product of the chosen recurrence; `elementwise`: along routes in it that cross no product alone."""
         steps, R = self.span(instance, first, last), last - first
         e = self.errors[first:last, instance]
         reaching = e.new_zeros(steps.stop - steps.start, R, self.V.shape[1])
@@ -107,9 +93,9 @@ class Unrolled:
             reaching[row + first - steps.start, row] = e @ self.V
         for layer in reversed(self.layers[self.layer + 1 :]):
             parts = reaching.chunk(len(layer), -1)
-            reaching = sum((r.delta(p, instance, steps) @ r.U for r, p in zip(layer, parts)), torch.tensor(0.0))
+            reaching = sum((r.sweep(p, instance, steps).inputs for r, p in zip(layer, parts)), torch.tensor(0.0))
         part = reaching.chunk(len(self.layers[self.layer]), -1)[self.direction]
-        return self.chosen.delta(part, instance, steps)
+        return self.chosen.sweep(part, instance, steps, elementwise).by_window
 
 
 def unroll(
@@ -132,7 +118,7 @@ def unroll(
         raise ValueError(f"layer: expected −{len(weights)} to {len(weights) - 1}, found {layer}")
     if not 0 <= direction < len(weights[0]):
         raise ValueError(f"direction: expected 0{' or 1' if len(weights[0]) == 2 else ''}, found {direction}")
-    n = weights[0][0][0].shape[1] if embedding is None else embedding.num_embeddings
+    n = weights[0][0]["U"].shape[1] if embedding is None else embedding.num_embeddings
     several = isinstance(embedding, WordEncoder) and isinstance(x, Tensor) and x.dim() == 3
     words = x[..., 0] if several else x
     B, T = check_inputs(words, n, V.dtype)
@@ -144,17 +130,17 @@ def unroll(
     task = getattr(net, "task", "tag")
     at = None if task != "classify" else torch.zeros_like(rows) if layer == len(weights) - 1 and direction else rows - 1
     targets, counts = _targets(y, T, lengths, V.shape[0], task, at)
-    leaves = [[tuple(_leaf(p) for p in r) for r in layer_weights] for layer_weights in weights]
+    leaves = [[{name: _leaf(p) for name, p in r.items()} for r in layer_weights] for layer_weights in weights]
     V, c = _leaf(V), _leaf(c)
     with torch.enable_grad():
-        layers = _run(leaves, _embedded(x, embedding, lengths), _initial(net, recurrent, s0, B), lengths, recurrent)
-        top = torch.cat([r.states for r in layers[-1]], -1)
+        layers, top = _run(
+            leaves, _embedded(x, embedding, lengths), _initial(net, recurrent, s0, B), lengths, recurrent
+        )
         read = top if at is None else _read(net, top, rows, at)
         z = read @ V.T + c
         losses = _losses(z, targets)
         value = losses.sum() / (B if reduction == "sequence" else max(int(counts.sum()), 1))
-        U, W, b = leaves[layer][direction]
-        wanted = {"U": U, "W": W, "b": b, "V": V, "c": c, "z": z, "top": top}
+        wanted = {**leaves[layer][direction], "V": V, "c": c, "z": z, "top": top}
         gradient = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values()))))
         errors, entering = gradient.pop("z"), gradient.pop("top")
         if isinstance(net, ElmanNetwork):
@@ -162,7 +148,7 @@ def unroll(
                 name: g for name, g in bptt(net, x, y, lengths, reduction, s0=s0)[1]._asdict().items() if name in wanted
             }
     return Unrolled(
-        layers=tuple(tuple(r.detached() for r in row) for row in layers),
+        layers=layers,
         read=read.detach(),
         entering=None if at is None else entering,
         V=V.detach(),
@@ -220,13 +206,15 @@ def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | Wor
     """The recurrent part of a network, its embedding, and V and c of its readout."""
     if isinstance(net, ElmanNetwork):
         return net, None, net.V, net.c
-    recurrent = net if isinstance(net, RNN) else getattr(net, "rnn", None)
-    if not isinstance(recurrent, RNN):
-        raise TypeError(f"net: expected an ElmanNetwork, a SequenceModel or an RNN, found {type(net).__name__}")
+    recurrent = net if isinstance(net, Layers) else getattr(net, "rnn", None)
+    if not isinstance(recurrent, Layers):
+        raise TypeError(
+            f"net: expected an ElmanNetwork, a SequenceModel, or an RNN, LSTM or GRU, found {type(net).__name__}"
+        )
     linear = getattr(net, "readout", None) if readout is None else readout
     if not isinstance(linear, nn.Linear):
         raise TypeError(f"readout: expected a torch.nn.Linear from states to classes, found {type(linear).__name__}")
-    width = recurrent.hidden_size * (2 if recurrent.bidirectional else 1)
+    width = (recurrent.proj_size or recurrent.hidden_size) * (2 if recurrent.bidirectional else 1)
     check_shape("readout.weight", linear.weight, ("k", "d"), (None, width))
     if recurrent.dropout and recurrent.training:
         raise ValueError("net: expected no dropout, or net.eval(): dropout draws another network at every run")
@@ -234,13 +222,20 @@ def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | Wor
     return recurrent, getattr(net, "embedding", None), linear.weight, c
 
 
-def _weights(recurrent: Any) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
-    """(U, W, b) of every layer and direction."""
+def _weights(recurrent: Any) -> list[list[dict[str, Tensor]]]:
+    """The weights of every layer and direction by name: U, W, b of an Elman recurrence, else as its program names them."""
     if isinstance(recurrent, ElmanNetwork):
-        return [[(recurrent.U, recurrent.W, recurrent.b)]]
-    flat = [
-        (U, W, biases[0] + biases[1] if biases else W.new_zeros(W.shape[0])) for U, W, *biases in recurrent.all_weights
-    ]
+        return [[{"U": recurrent.U, "W": recurrent.W, "b": recurrent.b}]]
+    if isinstance(recurrent, RNN):
+        flat = [
+            {"U": U, "W": W, "b": biases[0] + biases[1] if biases else W.new_zeros(W.shape[0])}
+            for U, W, *biases in recurrent.all_weights
+        ]
+    else:
+        flat = [
+            dict(zip((w.name for w in (*program.matrices, *program.parameters)), weights, strict=True))
+            for program, weights in recurrent.recurrences()
+        ]
     directions = 2 if recurrent.bidirectional else 1
     return [flat[i : i + directions] for i in range(0, len(flat), directions)]
 
@@ -254,34 +249,63 @@ def _embedded(x: Tensor, embedding: nn.Embedding | WordEncoder | None, lengths: 
     return embedding(symbols.long()).detach().transpose(0, 1)
 
 
-def _initial(net: Any, recurrent: Any, s0: Tensor | None, B: int) -> Sequence[Tensor | None]:
-    """The initial state of every layer and direction."""
+def _initial(net: Any, recurrent: Any, s0: State | None, B: int) -> list[tuple[Tensor | None, ...]]:
+    """The initial state of every layer and direction, by part."""
     if isinstance(recurrent, ElmanNetwork):
         if s0 is not None:
             check_shape("s0", s0, ("B", "d"), (B, recurrent.d))
-            return [s0]
-        return [None if recurrent.s0 is None else recurrent.initial_state(B)]
-    count = recurrent.num_layers * (2 if recurrent.bidirectional else 1)
+            return [(s0,)]  # type: ignore[list-item]
+        return [(None if recurrent.s0 is None else recurrent.initial_state(B),)]
+    directions = 2 if recurrent.bidirectional else 1
+    count, widths = recurrent.num_layers * directions, recurrent.state_widths
+    if s0 is None and hasattr(net, "initial_state"):
+        s0 = net.initial_state(B)
     if s0 is None:
-        return list(net.initial_state(B)) if hasattr(net, "initial_state") else [None] * count
-    check_shape("s0", s0, ("layers", "B", "d"), (count, B, recurrent.hidden_size))
-    return list(s0)
+        return [(None,) * len(widths)] * count
+    if len(parts(s0)) != len(widths):
+        raise ValueError(f"s0: expected {len(widths)} parts, found {len(parts(s0))}")
+    for i, (part, width) in enumerate(zip(parts(s0), widths)):
+        name = "s0" if len(widths) == 1 else f"s0[{i}]"
+        check_shape(name, part, ("layers", "B", "d"), (count, B, width))
+    return [tuple(part[i] for part in parts(s0)) for i in range(count)]
 
 
 def _run(
-    weights: list[list[tuple[Tensor, ...]]],
+    weights: list[list[dict[str, Tensor]]],
     x: Tensor,
-    initial: Sequence[Tensor | None],
+    initial: list[tuple[Tensor | None, ...]],
     lengths: Tensor | None,
     recurrent: Any,
-) -> list[list[Recurrence]]:
-    layers: list[list[Recurrence]] = []
+) -> tuple[tuple[tuple[Recurrence, ...], ...], Tensor]:
+    """Every recurrence laid open, detached, and the states of the top layer with their graph [T, B, directions · d]."""
+    layers: list[tuple[Recurrence, ...]] = []
+    T, B = x.shape[:2]
+    steps = tuple([T] * B if lengths is None else lengths.tolist())
+    programs = None if isinstance(recurrent, ElmanNetwork | RNN) else [p for p, _ in recurrent.recurrences()]
     for i, layer in enumerate(weights):
-        rows = []
-        for j, (U, W, b) in enumerate(layer):
-            s0, reverse = initial[i * len(layer) + j], j == 1
-            states, _ = ops.recurrence(x, U, W, b, s0, lengths, recurrent.nonlinearity, reverse)
-            rows.append(Recurrence(x, U, W, b, s0, states, recurrent.nonlinearity, reverse))
-        layers.append(rows)
-        x = torch.cat([r.states for r in rows], -1)
-    return layers
+        opened: list[Recurrence] = []
+        outputs: list[Tensor] = []
+        for j, named in enumerate(layer):
+            at, reverse = i * len(layer) + j, j == 1
+            first = initial[at]
+            own = {name: w.detach() for name, w in named.items()}
+            begin = tuple(None if s is None else s.detach() for s in first)
+            if programs is None:
+                kind = recurrent.nonlinearity
+                states, _ = ops.recurrence(x, named["U"], named["W"], named["b"], first[0], lengths, kind, reverse)
+                opened.append(Elman(x.detach(), own, begin, states.detach(), steps, kind, reverse))
+            else:
+                (states,), _ = run_program(
+                    programs[at], tuple(named.values()), (x,), first, lengths=lengths, reverse=reverse
+                )
+                call, batch = (
+                    Call(programs[at], tuple(own.values())),
+                    Batch((x.detach(),), begin, lengths, reverse=reverse),
+                )
+                with torch.no_grad():
+                    walk = reference_program.forward(call, batch, True)
+                opened.append(Programmed(programs[at], x.detach(), own, begin, walk, steps, reverse))
+            outputs.append(states)
+        layers.append(tuple(opened))
+        x = torch.cat(outputs, -1)
+    return tuple(layers), x

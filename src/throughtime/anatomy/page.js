@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const T = data.T;
 const state = { t: data.chosen, parameter: "W", what: "norm", scale: "log", view: { x: 0, y: 0, span: T } };
-const arrays = {}; // delta, share_W, share_U, share_b, jacobian: Float32Array [T · T]
+const arrays = {}; // delta, jacobian, share_… and norm_… of each parameter: Float32Array [T · T]
 
 // --- numbers -------------------------------------------------------------------------------------------------------
 
@@ -18,8 +18,10 @@ async function unpack(packed) {
   return new Float32Array(words.buffer);
 }
 
-const inputSize = (k) => (state.parameter === "b" ? 1 : data.sizes[state.parameter][k]);
-const norm = (t, k) => arrays.delta[t * T + k] * inputSize(k);
+const norm = (t, k) => {
+  const sizes = data.sizes[state.parameter]; // of each step's input, where it is that alone
+  return sizes ? arrays.delta[t * T + k] * sizes[k] : arrays[`norm_${state.parameter}`][t * T + k];
+};
 const share = (t, k) => arrays[`share_${state.parameter}`][t * T + k];
 const jacobian = (t, k) => arrays.jacobian[t * T + k];
 const value = (t, k) => ({ norm, share, jacobian })[state.what](t, k);
@@ -300,6 +302,12 @@ function drawAll() {
   drawCurves();
 }
 async function start() {
+  for (const name of data.parameters) {
+    const label = document.createElement("label"), choice = document.createElement("input");
+    Object.assign(choice, { type: "radio", name: "parameter", value: name, checked: name === state.parameter });
+    label.append(choice, name);
+    $("parameter").append(label);
+  }
   for (const [name, v] of data.facts) {
     const row = document.createElement("div");
     row.innerHTML = `<dt>${escape(name)}</dt><dd>${escape(v)}</dd>`;

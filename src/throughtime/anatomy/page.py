@@ -26,6 +26,7 @@ from throughtime.showing import visible
 
 if TYPE_CHECKING:
     from throughtime.anatomy.gradient import Anatomy
+    from throughtime.anatomy.paths import Paths
 
 MANTISSA = 13
 LONGEST = 1000
@@ -86,31 +87,37 @@ def _part(name: str) -> str:
 def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
     """What the page shows, without NaN (None stands for it)."""
     u = a.unrolled
-    delta, jacobian = _square(a, a.b.norms, instance), _square(a, a.jacobian_norms, instance)
+    delta, jacobian = _square(a, a.delta_norms, instance), _square(a, a.jacobian_norms, instance)
     losses = _steps(a, a.losses, instance)
-    x = u.chosen.x[:length, instance]
-    sizes = {
-        "W": torch.linalg.vector_norm(a._previous[:length, instance].double(), dim=-1).tolist(),
-        "U": torch.linalg.vector_norm(x.double(), dim=-1).tolist() if x.is_floating_point() else [1.0] * length,
-    }
+    paths = _parameters(a)
     arrays = {"delta": _packed(delta), "jacobian": _packed(jacobian, 8)}
-    arrays |= {f"share_{p}": _packed(_square(a, getattr(a, p).shares, instance)) for p in "WUb"}
+    arrays |= {f"share_{p}": _packed(_square(a, found.shares, instance)) for p, found in paths.items()}
+    sizes = {}
+    for p, found in paths.items():
+        norms = _square(a, found.norms, instance)
+        size = _common_size(norms, delta)
+        if size is None:
+            arrays[f"norm_{p}"] = _packed(norms)
+        else:
+            sizes[p] = size
     half_life = "∞" if math.isinf(a.half_life) else f"{a.half_life:.3g} steps"
     return {
         "T": length,
         "length": length,
         "chosen": max(range(length), key=lambda t: losses[t] or 0.0),  # the loss from which there is most to learn
         "reverse": u.chosen.reverse,
+        "formulas": list(u.chosen.formulas),
         "direct": u.layer == len(u.layers) - 1,
         "horizon": a.horizon(0.99),
         "losses": losses,
         "V": _steps(a, a.V.norms, instance),
         "sizes": sizes,
-        "by_lag": {p: getattr(a, p).by_lag.tolist() for p in "WUb"},
+        "parameters": list(paths),
+        "by_lag": {p: found.by_lag.tolist() for p, found in paths.items()},
         "truncation": {"error": a.truncation.error.tolist(), "cosine": a.truncation.cosine.tolist()},
         "facts": [
             ("steps T", str(length)),
-            ("states d", str(u.chosen.W.shape[0])),
+            ("states d", str(u.chosen.width)),
             ("loss", f"{sum(v for v in losses if v is not None):.4g}"),
             ("horizon (cosine 0.99)", f"{a.horizon(0.99)} steps"),
             ("half-life", half_life),
@@ -121,6 +128,25 @@ def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
         "colours": {"sizes": SIZES, "signed": SIGNED},
         "arrays": arrays,
     }
+
+
+def _parameters(a: Anatomy) -> dict[str, Paths]:
+    """The paths that the page shows, by name: to W, U and b, to each gate of W, and to W by each of its two ways."""
+    found = {"W": a.W, "U": a.U}
+    if {"b", "b_ih"} & set(a.weights):
+        found["b"] = a.b
+    if a.W.gates:
+        found |= {f"W {gate}": paths for gate, paths in a.W.gates.items()}
+        found |= {f"W, {way} way": paths for way, paths in a.ways.items()}
+    return found
+
+
+def _common_size(norms: np.ndarray, delta: np.ndarray) -> list[float] | None:
+    """For paths whose size is ‖δ_{t,k}‖ times a number of step k, that number for each k: it spares a map."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.nanmax(np.where(delta > 0, norms / delta, 0.0), axis=0)
+    alike = np.isclose(norms, delta * size, rtol=1e-4, atol=0, equal_nan=True).all()
+    return size.tolist() if alike else None
 
 
 def _square(a: Anatomy, array: torch.Tensor, instance: int) -> np.ndarray:

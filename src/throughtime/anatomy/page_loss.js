@@ -62,7 +62,7 @@ function drawNetwork(paths) {
     svg(root, "line", { x1: start - back * 14, x2: at(k) + back * 14, y1: middle, y2: middle, stroke: "#999" });
     svg(root, "path", { d: `M${at(k) + back * 14} ${middle}l${back * 5} -3v6z`, fill: "#777" });
     svg(root, "line", { x1: at(k), x2: at(k), y1: middle + 52, y2: middle + 15, stroke: "#999" });
-    box(start + (at(k) - start) / 2, middle, "W", state.parameter === "W");
+    box(start + (at(k) - start) / 2, middle, "W", state.parameter[0] === "W");
     box(at(k), middle + 36, "U", state.parameter === "U");
     svg(root, "text", { x: at(k), y: middle + 68, "text-anchor": "middle", "font-size": 12, "font-family": "ui-monospace, DejaVu Sans Mono, monospace" }, data.symbols ? visible(data.symbols[k], 7) : `x${k + 1}`);
   }
@@ -73,7 +73,7 @@ function drawNetwork(paths) {
   if (beyond.length) svg(root, "text", { x: 4, y: 16, "font-size": 11 }, `${beyond.length} paths end beyond: ${Math.round((100 * sum(beyond)) / (sum(paths) || 1))} % of all sizes`);
 
   function tap(k) {
-    return state.parameter === "W" ? at(k) + (back * gap) / 2 : at(k) + back * 9;
+    return state.parameter[0] === "W" ? at(k) + (back * gap) / 2 : at(k) + back * 9;
   }
   function box(x, y, label, bold) {
     svg(root, "rect", { x: x - 8, y: y - 8, width: 16, height: 16, fill: bold ? "#e4ecf7" : "#f4f4f4", stroke: bold ? "#1f4e8c" : "#aaa" });
@@ -82,28 +82,29 @@ function drawNetwork(paths) {
 }
 
 function drawDerivation(paths) {
-  const t = state.t + 1, p = state.parameter, before = data.reverse ? "k+1" : "k−1", after = data.reverse ? "k−1" : "k+1";
+  const t = state.t + 1, shownAs = state.parameter, p = shownAs[0], before = data.reverse ? "k+1" : "k−1", after = data.reverse ? "k−1" : "k+1";
   const input = { W: `s<sub>${before}</sub><sup>⊤</sup>`, U: "x<sub>k</sub><sup>⊤</sup>", b: "" }[p];
   const name = { W: `‖s<sub>${before}</sub>‖`, U: "‖x<sub>k</sub>‖", b: "" }[p];
   const source = data.direct ? `V<sup>⊤</sup>e<sub>${t}</sub>` : `∂L<sub>${t}</sub>/∂s<sub>${t}</sub>`;
   const more = data.direct ? "" : ` + (through the layers above)`;
   const steps = paths.map((q) => q.k + 1), total = paths.reduce((s, q) => s + q.norm, 0), shares = paths.reduce((s, q) => s + q.share, 0);
   $("chosen").innerHTML = `Loss L<sub>${t}</sub> = ${show(data.losses[state.t])} at step ${t} ${named(state.t)}` +
-    ` <small>${data.targets ? `target ${escape(visible(data.targets[state.t]))}; ` : ""}its paths to ${p}</small>`;
+    ` <small>${data.targets ? `target ${escape(visible(data.targets[state.t]))}; ` : ""}its paths to ${shownAs}</small>`;
   const nearest = paths.slice(0, 6), largest = paths.slice(6).sort((a, b) => b.norm - a.norm).slice(0, 6).sort((a, b) => Math.abs(t - 1 - a.k) - Math.abs(t - 1 - b.k));
   const written = [...nearest, ...largest], rest = paths.filter((q) => !written.includes(q));
   const rows = written.map((q) => `<tr data-k="${q.k + 1}"><td>${q.k + 1}</td><td class="symbol">${named(q.k)}</td><td>${show(q.delta)}</td>` +
-    (p === "b" ? "" : `<td>${show(inputSize(q.k))}</td>`) + `<td>${show(q.norm)}</td><td>${percent(q.share)}</td><td class="product">${product(q.k)}</td></tr>`);
+    (p === "b" ? "" : `<td>${show(q.delta ? q.norm / q.delta : 0)}</td>`) + `<td>${show(q.norm)}</td><td>${percent(q.share)}</td><td class="product">${product(q.k)}</td></tr>`);
   if (rest.length) rows.push(`<tr><td>${rest.length}</td><td>more</td><td></td>${p === "b" ? "" : "<td></td>"}<td>${show(rest.reduce((s, q) => s + q.norm, 0))}</td><td>${percent(rest.reduce((s, q) => s + q.share, 0))}</td><td></td></tr>`);
   $("derivation").innerHTML =
+    (data.formulas.length ? `<p class="formula">∂L<sub>${t}</sub>/∂${p} = Σ<sub>k=${Math.min(...steps)}…${Math.max(...steps)}</sub> δ<sub>${t},k</sub> ${input}</p><details><summary>the cell, both ways</summary><pre>${escape(data.formulas.join("\n"))}</pre></details>` :
     `<p class="formula">∂L<sub>${t}</sub>/∂${p} = Σ<sub>k</sub> (∂L<sub>${t}</sub>/∂s<sub>${t}</sub>) (∂s<sub>${t}</sub>/∂s<sub>k</sub>) (∂⁺s<sub>k</sub>/∂${p}) = Σ<sub>k=${Math.min(...steps)}…${Math.max(...steps)}</sub> δ<sub>${t},k</sub> ${input}</p>` +
-    `<p class="formula">δ<sub>${t},${t}</sub> = σ′(a<sub>${t}</sub>) ⊙ ${source}, &nbsp; δ<sub>${t},k</sub> = σ′(a<sub>k</sub>) ⊙ (W<sup>⊤</sup>δ<sub>${t},${after}</sub>${more})</p>` +
-    `<p>${paths.length} paths, sizes in all ${show(total)}; together ${percent(shares)} of ∂L/∂${p}.</p>` +
+    `<p class="formula">δ<sub>${t},${t}</sub> = σ′(a<sub>${t}</sub>) ⊙ ${source}, &nbsp; δ<sub>${t},k</sub> = σ′(a<sub>k</sub>) ⊙ (W<sup>⊤</sup>δ<sub>${t},${after}</sub>${more})</p>`) +
+    `<p>${paths.length} paths, sizes in all ${show(total)}; together ${percent(shares)} of ∂L/∂${p}${shownAs === p ? "" : `, to ${escape(shownAs)} alone`}.</p>` +
     `<div class="scroll"><table><thead><tr><th>k</th><th></th><th>‖δ‖</th>${p === "b" ? "" : `<th>${name}</th>`}<th>‖G[${t},k]‖</th><th>share</th><th>path</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>`;
 
   function product(k) {
     const j = k + 1, last = { W: ` s<sub>${data.reverse ? j + 1 : j - 1}</sub><sup>⊤</sup>`, U: ` x<sub>${j}</sub><sup>⊤</sup>`, b: "" }[p];
-    if (!data.direct) return `δ<sub>${t},${j}</sub>${last}`;
+    if (!data.direct || data.formulas.length) return `δ<sub>${t},${j}</sub>${last}`;
     const walk = [], way = Math.sign(t - j);
     for (let i = j; i !== t; i += way) walk.push(`σ′<sub>${i}</sub>`);
     walk.push(`σ′<sub>${t}</sub>`);

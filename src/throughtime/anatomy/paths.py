@@ -5,7 +5,8 @@
 The losses are the batch of one backward sweep: row t holds the derivative of L_t alone. A path's norm is ‖δ_{t,k}‖ ‖s_{k−1}‖
 and its product with the whole gradient G is δ_{t,k}ᵀ (G s_{k−1}), so that no path's matrix is ever formed; those of one lag
 t − k are contracted together, which is what truncation needs (and takes memory for T matrices d × d). Losses come in blocks, so
-that the rest stays bounded. For U, x_k takes the place of s_{k−1}; for b, 1.
+that the rest stays bounded. For U, x_k takes the place of s_{k−1}; for b, 1. In any other cell than Elman's each matrix M has a
+product of its own, with δ = ∂L/∂(its result) and what it multiplies in the place of s_{k−1}.
 
 Steps t and k are counted from 1, as in the mathematics; array index i stands for step i + 1.
 
@@ -16,14 +17,18 @@ Sources: Werbos (1990) for the sum; Bengio et al. (1994) and Pascanu et al. (201
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from throughtime import contraction
-from throughtime.anatomy.network import Recurrence, Unrolled
+from throughtime.anatomy.network import Unrolled
+from throughtime.anatomy.recurrence import Use
+from throughtime.programs.program import Window
 
 RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-10}
 """The greatest relative distance allowed between the sum of all paths and the gradient of training."""
@@ -34,7 +39,7 @@ BLOCK_LOSSES = 64
 
 @dataclass(frozen=True)
 class Paths:
-    """The paths to one parameter: W, U or b. Arrays have a leading axis for the instances where there is more than one."""
+    """The paths to one parameter. Arrays have a leading axis for the instances where there is more than one."""
 
     norms: Tensor
     """[T, T] ‖G[t,k]‖ (Frobenius), row t, column k; NaN where no path leads from L_t to step k."""
@@ -44,6 +49,8 @@ class Paths:
     """ΣΣ G[t,k], shaped like the parameter."""
     residual: float
     """‖total − gradient of training‖ / ‖gradient of training‖."""
+    gates: dict[str, Paths] = field(default_factory=dict)
+    """The paths to each gate's rows, where the cell has gates: their squares and shares add to the whole's."""
 
     @cached_property
     def by_lag(self) -> Tensor:
@@ -91,48 +98,164 @@ class Truncation:
     """[T] ⟨G_τ, G⟩ / (‖G_τ‖ ‖G‖)."""
 
 
-def sweep(unrolled: Unrolled, previous: Tensor) -> tuple[Paths, Paths, Paths, Truncation]:
-    """One backward sweep per block of losses, from which everything about the paths is read."""
+def sweep(unrolled: Unrolled) -> tuple[dict[str, Paths], Truncation, Tensor]:
+    """One backward sweep per block of losses, from which everything about the paths to each weight is read; the truncation is
+    that of the gradient by the recurrence's main weight, and the last tensor holds ‖δ_{t,k}‖ of its products."""
     recurrence = unrolled.chosen
-    T, B = unrolled.counts.shape
-    gradient = [unrolled.gradient[p] for p in ("W", "U", "b")]
-    d = recurrence.W.shape[0]
-    norms = recurrence.W.new_full((3, B, T, T), math.nan)
-    shares = norms.clone()
-    by_step = recurrence.W.new_zeros(T, B, d)  # Σ_t δ_{t,k}: what training contracts
-    by_lag = recurrence.W.new_zeros(T, d, d)
-    squares = torch.stack([g.square().sum() for g in gradient])
-    squares = squares.where(squares > 0, 1.0)
+    main = recurrence.main
+    ledger = _Ledger(unrolled, tuple(recurrence.weights), by_lag=main)
+    ledger.fill(lambda *block: unrolled.deltas(*block))
+    found = {
+        name: ledger.paths(name, _residual(name, ledger.total[name], unrolled.gradient[name]))
+        for name in recurrence.weights
+    }
+    delta = ledger.deltas.sqrt()
     for i, length in enumerate(unrolled.lengths):
-        sizes, targets = _input_norms(recurrence, previous, i), _targets(recurrence, previous, gradient, i)
-        for first, last in _blocks(unrolled, i):
-            steps, rows = unrolled.span(i, first, last), slice(first, last)
-            delta = unrolled.delta(i, first, last)
-            norm = torch.linalg.vector_norm(delta, dim=-1)
-            norms[:, i, rows, steps] = norm.T * sizes[:, None, steps]
-            shares[:, i, rows, steps] = (delta @ targets[steps]).permute(2, 1, 0) / squares[:, None, None]
-            by_step[steps, i] += delta.sum(1)
-            _add_by_lag(by_lag, delta, previous[steps, i], first - steps.start, unrolled.reaches)
-        _blank(norms[:, i], shares[:, i], unrolled, i, length)
-    x, n = recurrence.x, recurrence.U.shape[1]
-    lengths = torch.tensor(unrolled.lengths)
-    totals = [
-        by_lag.sum(0),
-        contraction.input_gradient(by_step, x, lengths, n),
-        contraction.bias_gradient(by_step),
-    ]
-    alone = 0 if B == 1 else slice(None)
-    W, U, b = (
-        Paths(norms[p, alone], shares[p, alone], total, _residual(name, total, gradient[p]))
-        for p, (name, total) in enumerate(zip(("W", "U", "b"), totals))
-    )
-    return W, U, b, _truncation(by_lag, gradient[0])
+        _blank(delta[i], delta[i], unrolled, i, length)
+    return found, _truncation(ledger.by_lag, unrolled.gradient[main]), delta[0 if len(delta) == 1 else slice(None)]
+
+
+def ways(unrolled: Unrolled) -> tuple[Paths, Paths]:
+    """The paths to the main weight, each in its two parts: along routes from L_t to step k that cross no product with a matrix
+    between them, and along the others. The two sum to the whole."""
+    main = unrolled.chosen.main
+    elementwise, product = (_Ledger(unrolled, (main,)) for _ in range(2))
+    elementwise.fill(lambda *block: unrolled.deltas(*block, elementwise=True))
+
+    def others(instance: int, first: int, last: int) -> dict[Window, Tensor]:
+        whole, part = (unrolled.deltas(instance, first, last, elementwise=only) for only in (False, True))
+        return {window: whole[window] - part[window] for window in whole}
+
+    product.fill(others)
+    residual = _residual(main, elementwise.total[main] + product.total[main], unrolled.gradient[main])
+    return elementwise.paths(main, residual), product.paths(main, residual)
+
+
+class _Ledger:
+    """Sums over blocks of losses: what is known of the paths to each weight, by gate where there are gates."""
+
+    def __init__(self, unrolled: Unrolled, names: tuple[str, ...], by_lag: str | None = None) -> None:
+        recurrence = unrolled.chosen
+        self.unrolled, self.names, self.lagged = unrolled, names, by_lag
+        self.weights = {name: recurrence.weights[name] for name in names}
+        self.gradient = {name: unrolled.gradient[name] for name in names}
+        self.uses = [use for use in recurrence.uses if use.parameter in names]
+        _refuse_overlaps(self.uses)
+        self.gates = recurrence.gates or (("", slice(0, None)),)
+        T, B = unrolled.counts.shape
+        like = next(iter(self.weights.values()))
+        self.squares = {name: like.new_zeros(len(self.gates), B, T, T) for name in names}
+        self.shares = {name: like.new_zeros(len(self.gates), B, T, T) for name in names}
+        self.summed = {use.delta: like.new_zeros(T, B, use.delta.width) for use in self.uses}
+        self.total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self.by_lag = like.new_zeros(T, *self.weights[by_lag].shape) if by_lag else like.new_zeros(0)
+        self.deltas = like.new_zeros(B, T, T)  # ‖δ_{t,k}‖² of the lagged weight
+
+    def fill(self, deltas: Callable[[int, int, int], Mapping[Window, Tensor]]) -> None:
+        """Sweep back from every loss; `deltas(instance, first, last)` as `Unrolled.deltas`."""
+        unrolled = self.unrolled
+        for i in range(len(unrolled.lengths)):
+            groups = self._groups(i)
+            for first, last in _blocks(unrolled, i):
+                steps = unrolled.span(i, first, last)
+                found = deltas(i, first, last)
+                for window, parts, members in groups:
+                    delta = found[window]
+                    self._add(i, slice(first, last), steps, delta, parts, members)
+                    for use, _, _ in members:
+                        if use.parameter == self.lagged and use.columns is not None:
+                            assert use.inputs is not None
+                            target = self.by_lag[:, use.rows, use.columns]
+                            own = first - steps.start
+                            _add_by_lag(target, delta, use.inputs[steps, i], own, unrolled.reaches)
+                for window, summed in self.summed.items():
+                    summed[steps, i] += found[window].sum(1)
+        self._contract()
+
+    def _groups(self, instance: int) -> list[tuple[Window, list[tuple[int, slice]], list[tuple[Use, Tensor, Tensor]]]]:
+        """By δ and the rows it belongs to: which of its units are which gate's, and for every use the norms [T] of what is
+        multiplied and G v [T, rows], so that ⟨δ ⊗ v, G⟩ = δᵀ (G v)."""
+        groups: dict[tuple[Window, int], list[tuple[Use, Tensor, Tensor]]] = {}
+        for use in self.uses:
+            block = self.gradient[use.parameter][use.rows]
+            norm, along = _input_products(use, block, instance, self.unrolled.counts.shape[0])
+            groups.setdefault((use.delta, use.rows.start), []).append((use, norm, along))
+        found = []
+        for (window, start), members in groups.items():
+            parts = []
+            for g, (_, rows) in enumerate(self.gates):
+                stop = start + window.width if rows.stop is None else min(rows.stop, start + window.width)
+                if max(rows.start, start) < stop:
+                    parts.append((g, slice(max(rows.start, start) - start, stop - start)))
+            found.append((window, parts, members))
+        return found
+
+    def _add(
+        self,
+        i: int,
+        rows: slice,
+        steps: slice,
+        delta: Tensor,
+        parts: list[tuple[int, slice]],
+        members: list[tuple[Use, Tensor, Tensor]],
+    ) -> None:
+        for g, units in parts:
+            own = delta[..., units]
+            square = torch.linalg.vector_norm(own, dim=-1).square()
+            targets = torch.stack([along[steps][:, units] for _, _, along in members], -1)
+            products = own @ targets  # [K, R, uses]
+            if any(use.parameter == self.lagged for use, _, _ in members):
+                self.deltas[i, rows, steps] += square.T
+            for u, (use, norm, _) in enumerate(members):
+                self.squares[use.parameter][g, i, rows, steps] += (square * norm[steps].square().unsqueeze(1)).T
+                self.shares[use.parameter][g, i, rows, steps] += products[..., u].T
+
+    def _contract(self) -> None:
+        lengths = torch.tensor(self.unrolled.lengths)
+        for use in self.uses:
+            delta, total = self.summed[use.delta], self.total[use.parameter]
+            if use.columns is None:
+                total[use.rows] += contraction.bias_gradient(delta)
+            else:
+                assert use.inputs is not None
+                width = use.columns.stop - use.columns.start
+                total[use.rows, use.columns] += contraction.input_gradient(delta, use.inputs, lengths, width)
+
+    def paths(self, name: str, residual: float) -> Paths:
+        """What was found of the paths to one weight."""
+        size = self.gradient[name].square().sum()
+        squares, shares = self.squares[name], self.shares[name] / (size if size > 0 else 1.0)
+        rows = [rows for gate, rows in self.gates if gate]
+        total = self.total[name]
+        gates = {}
+        if rows and total.shape[0] == rows[-1].stop:
+            for g, (gate, own) in enumerate(self.gates):
+                gates[gate] = self._seen(squares[g].sqrt(), shares[g], total[own], residual)
+        return replace(self._seen(squares.sum(0).sqrt(), shares.sum(0), total, residual), gates=gates)
+
+    def _seen(self, norms: Tensor, shares: Tensor, total: Tensor, residual: float) -> Paths:
+        for i, length in enumerate(self.unrolled.lengths):
+            _blank(norms[i], shares[i], self.unrolled, i, length)
+        alone = 0 if len(norms) == 1 else slice(None)
+        return Paths(norms[alone], shares[alone], total, residual)
+
+
+def _refuse_overlaps(uses: list[Use]) -> None:
+    """A path through a matrix that is used twice in a step would be of rank two."""
+    for a, b in combinations(uses, 2):
+        across = a.columns is None or b.columns is None or _meet(a.columns, b.columns)
+        if a.parameter == b.parameter and _meet(a.rows, b.rows) and across:
+            raise ValueError(f"{a.parameter}: expected each part of it to be used once in a step, found it used twice")
+
+
+def _meet(a: slice, b: slice) -> bool:
+    return a.start < b.stop and b.start < a.stop
 
 
 def _blocks(unrolled: Unrolled, instance: int) -> list[tuple[int, int]]:
     """Ranges of losses whose δ fit into a block of memory, without the steps at their ends that have no loss."""
     length = unrolled.lengths[instance]
-    width = max(unrolled.V.shape[1], unrolled.chosen.W.shape[0])
+    width = max(unrolled.V.shape[1], *(use.delta.width for use in unrolled.chosen.uses))
     size = max(1, min(BLOCK_LOSSES, BLOCK_BYTES // (length * width * unrolled.V.element_size())))
     counted = unrolled.counts[:length, instance].nonzero().squeeze(1).tolist()
     found: list[tuple[int, int]] = []
@@ -144,44 +267,39 @@ def _blocks(unrolled: Unrolled, instance: int) -> list[tuple[int, int]]:
     return found
 
 
-def _input_norms(recurrence: Recurrence, previous: Tensor, instance: int) -> Tensor:
-    """‖s_{k−1}‖, ‖x_k‖ and 1 for every step k, [3, T]."""
-    x = recurrence.x[:, instance]
-    one = previous.new_ones(x.shape[0])
-    x_norm = torch.linalg.vector_norm(x, dim=-1) if x.is_floating_point() else one
-    return torch.stack([torch.linalg.vector_norm(previous[:, instance], dim=-1), x_norm, one])
-
-
-def _targets(recurrence: Recurrence, previous: Tensor, gradient: list[Tensor], instance: int) -> Tensor:
-    """G s_{k−1} for G = ∂L/∂W, ∂L/∂U x_k, and ∂L/∂b, for every step k: [T, d, 3]. ⟨δ ⊗ input, G⟩ = δᵀ (G input)."""
-    by_W, by_U, by_b = gradient
-    x = recurrence.x[:, instance]
-    symbols = not x.is_floating_point()
-    along_x = by_U.T[x.long().clamp(0, by_U.shape[1] - 1)] if symbols else x @ by_U.T  # padding may hold anything
-    return torch.stack([previous[:, instance] @ by_W.T, along_x, by_b.expand_as(along_x)], -1)
+def _input_products(use: Use, block: Tensor, instance: int, T: int) -> tuple[Tensor, Tensor]:
+    """‖v_k‖ [T] of what a parameter multiplies at every step, and G v_k [T, rows] for its gradient's rows G."""
+    if use.columns is None:
+        return block.new_ones(T), block.expand(T, -1)
+    assert use.inputs is not None
+    v, G = use.inputs[:, instance], block[:, use.columns]
+    if v.is_floating_point():
+        return torch.linalg.vector_norm(v, dim=-1), v @ G.T
+    return block.new_ones(T), G.T[v.long().clamp(0, G.shape[1] - 1)]  # padding may hold anything
 
 
 def _add_by_lag(by_lag: Tensor, delta: Tensor, previous: Tensor, own: int, reaches: tuple[bool, bool]) -> None:
-    """Add Σ δ_{t,k} s_{k−1}ᵀ over the paths of each lag |t − k| to by_lag [T, d, d].
+    """Add Σ δ_{t,k} s_{k−1}ᵀ over the paths of each lag |t − k| to by_lag [T, d, n].
 
-    delta [K, R, d], previous [K, d]; row r's own step has index own + r. The paths of one lag lie on a diagonal of (k, r),
+    delta [K, R, d], previous [K, n]; row r's own step has index own + r. The paths of one lag lie on a diagonal of (k, r),
     which a view with a longer stride turns into a row.
     """
-    K, R, d = delta.shape
+    (K, R, d), n = delta.shape, previous.shape[1]
+    delta = delta.contiguous()
     earlier, later = reaches
     padded = delta.new_zeros(K + 2 * (R - 1), R, d)
     padded[R - 1 : R - 1 + K] = delta
-    inputs = previous.new_zeros(K + 2 * (R - 1), d)
+    inputs = previous.new_zeros(K + 2 * (R - 1), n)
     inputs[R - 1 : R - 1 + K] = previous
     diagonals = padded.as_strided((K + R - 1, R, d), (R * d, (R + 1) * d, 1))
-    windows = inputs.as_strided((K + R - 1, R, d), (d, d, 1))
+    windows = inputs.as_strided((K + R - 1, R, n), (n, n, 1))
     lag = own - (torch.arange(K + R - 1) - (R - 1))  # of t before k, for each diagonal
     begin, end = 0, K + R - 1
     if not later:
         end = own + R  # the diagonal of lag 0 is the last
     if not earlier:
         begin = own + R - 1
-    chunk = max(1, BLOCK_BYTES // (d * d * delta.element_size()))
+    chunk = max(1, BLOCK_BYTES // (d * n * delta.element_size()))
     for at in range(begin, end, chunk):
         part = slice(at, min(at + chunk, end))
         by_lag.index_add_(0, lag[part].abs(), contraction.contract(diagonals[part], windows[part]))

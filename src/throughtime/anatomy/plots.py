@@ -81,6 +81,52 @@ def jacobian_map(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None
     return _map(values, "‖∂s$_t$/∂s$_k$‖", True, symbols, "step k", "step t")
 
 
+def ways_picture(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None = None) -> Figure:
+    """The two ways back through a gated cell, on one scale: routes that cross no product with a matrix (in an LSTM the
+    carousel), and the others; under them how far each gate is open at every step."""
+    from matplotlib.colors import LogNorm
+
+    ways = {name: of_instance(a, paths.norms, instance) for name, paths in a.ways.items()}
+    openness = {name: of_instance(a, steps, instance) for name, steps in a.openness.items()}
+    T = len(next(iter(ways.values())))
+    largest = max(float(np.nanmax(values)) for values in ways.values()) or 1.0
+    smallest = largest * 10.0**-DECADES
+    norm = LogNorm(smallest, largest)
+    figure = _figure(9.0, 6.0 if openness else 4.4)
+    rows = figure.add_gridspec(2 if openness else 1, 2, height_ratios=[3, 1.2][: 2 if openness else 1])
+    maps = []
+    for column, (name, values) in enumerate(ways.items()):
+        axes = figure.add_subplot(rows[0, column])
+        axes.set_facecolor("white")
+        shown = np.where(values < smallest, smallest, values)
+        extent = (0.5, T + 0.5, T + 0.5, 0.5)
+        image = axes.imshow(
+            shown, cmap=_colours(SIZES), norm=norm, extent=extent, interpolation="nearest", rasterized=True
+        )
+        axes.set_title(f"{name} way", fontsize=10)
+        axes.set_xlabel("path ends at step k")
+        axes.spines[["top", "right"]].set_visible(False)
+        maps.append(axes)
+    maps[0].set_ylabel("loss $L_t$ of step t")
+    if openness:
+        axes = figure.add_subplot(rows[1, :])
+        for name, values in openness.items():
+            axes.plot(range(1, T + 1), values, label=name, linewidth=1.4)
+        axes.set_xlim(0.5, T + 0.5)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("mean opening of gates")
+        axes.set_xlabel("step")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, ncols=len(openness), loc="lower right", bbox_to_anchor=(1, 0.98))
+        if symbols is not None and len(symbols) >= T and T <= LABELLED:
+            axes.set_xticks(
+                range(1, T + 1), [_shown(s) for s in symbols[:T]], fontsize=min(8.0, 500 / T), family="monospace"
+            )
+    bar = figure.colorbar(image, ax=maps, shrink=0.85, extend="min")
+    bar.set_label("size of path ‖G[t,k]‖ to W")
+    return figure
+
+
 def _map(
     values: np.ndarray, label: str, logarithmic: bool, symbols: Sequence[str] | None, x_label: str, y_label: str
 ) -> Figure:

@@ -110,9 +110,33 @@ class Values:
 
     def at(self, t: int) -> Values:
         """The values of one step."""
-        here = object.__new__(Values)
-        here.like, here.matrices, here.parameters, here.rows = self.like, self.matrices, self.parameters, self.rows[1:]
+        here = self._alike(self.rows[1:])
         here.parts = {name: {start: v[t] for start, v in parts.items()} for name, parts in self.parts.items()}
+        return here
+
+    def cut(self, part: tuple[slice, ...], rows: tuple[int, ...]) -> Values:
+        """The values of some rows, shared among as many as `rows` says."""
+        here = self._alike(rows)
+        here.parts = {
+            name: {start: v[part].expand(*rows, *v.shape[len(part) :]) for start, v in parts.items()}
+            for name, parts in self.parts.items()
+        }
+        return here
+
+    def widened(self, count: int) -> Values:
+        """The values with one more axis of rows at the end, along which they are the same."""
+        here = self._alike((*self.rows, count))
+        n = len(self.rows)
+        here.parts = {
+            name: {start: v.unsqueeze(n).expand(*here.rows, *v.shape[n:]) for start, v in parts.items()}
+            for name, parts in self.parts.items()
+        }
+        return here
+
+    def _alike(self, rows: tuple[int, ...]) -> Values:
+        here = object.__new__(Values)
+        here.like, here.matrices, here.parameters, here.rows = self.like, self.matrices, self.parameters, rows
+        here.parts = {}
         return here
 
     def give(self, vectors: Iterable[Vector], values: Iterable[Tensor]) -> None:

@@ -42,7 +42,7 @@ class Layers(nn.RNNBase):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        sizes = [self.input_size] + [self._widths[0] * self._directions] * (self.num_layers - 1)
+        sizes = [self.input_size] + [self.state_widths[0] * self._directions] * (self.num_layers - 1)
         self._programs = [program for n in sizes for program in [self._program(n)] * self._directions]
 
     state_parts: tuple[str, ...] = ("h",)
@@ -53,7 +53,7 @@ class Layers(nn.RNNBase):
         raise NotImplementedError
 
     @property
-    def _widths(self) -> tuple[int, ...]:
+    def state_widths(self) -> tuple[int, ...]:
         """The units of each part of the state; the first part is what the next layer reads."""
         return (self.hidden_size,)
 
@@ -186,14 +186,12 @@ class Layers(nn.RNNBase):
     def _one(self, i: int, weights: Sequence[Tensor], over: Pass) -> tuple[Tensor, State]:
         """Recurrence i of the stack: its states, contiguous, and its final state by part [1, B, width]."""
         program = self._programs[i]
-        U, W, *others = weights
-        biases, matrices = others[: 2 * self.bias], others[2 * self.bias :]  # torch has weight_hr last
         x, starts = over.x.contiguous(), over.starts
         if over.batch_first:
             x, starts = x.transpose(0, 1), None if starts is None else starts.T
         (states,), final = run_program(
             program,
-            (U, W, *matrices, *biases),
+            self._ordered(weights),
             (x,),
             over.initial or (None,) * len(program.state),
             lengths=over.lengths,
@@ -203,6 +201,15 @@ class Layers(nn.RNNBase):
         # The final states are no views, which could not be cut from the graph in place.
         states = states.transpose(0, 1).contiguous() if over.batch_first else states
         return states, tuple(part.unsqueeze(0).clone() for part in final)
+
+    def recurrences(self) -> list[tuple[Program, tuple[Tensor, ...]]]:
+        """The program of every layer and direction, and its weights in the program's order."""
+        return [(p, self._ordered(w)) for p, w in zip(self._programs, self._weights(), strict=True)]
+
+    def _ordered(self, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The weights of one recurrence, in torch's order, in the program's: matrices first (torch has weight_hr last)."""
+        U, W, *others = weights
+        return U, W, *others[2 * self.bias :], *others[: 2 * self.bias]
 
     def _weights(self) -> Sequence[Sequence[Tensor]]:
         """The weights of every layer and direction, in torch's order."""
@@ -237,7 +244,7 @@ class Layers(nn.RNNBase):
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         if state is not None:
             layers = self.num_layers * self._directions
-            for i, (part, width) in enumerate(zip(state, self._widths, strict=True)):
+            for i, (part, width) in enumerate(zip(state, self.state_widths, strict=True)):
                 which = "" if len(state) == 1 else f"[{i}]"
                 self.check_hidden_size(part, (layers, B, width), f"Expected hidden{which} size {{}}, got {{}}")
                 if part.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():

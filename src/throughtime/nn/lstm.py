@@ -69,7 +69,7 @@ class LSTM(Layers):
         return lstm(n, self.hidden_size, self.bias, self.proj_size)
 
     @property
-    def _widths(self) -> tuple[int, ...]:
+    def state_widths(self) -> tuple[int, ...]:
         return self.proj_size or self.hidden_size, self.hidden_size
 
     def _parts(self, hx: Any) -> State:
