@@ -114,7 +114,7 @@ def ways_picture(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None
             axes.plot(range(1, T + 1), values, label=name, linewidth=1.4)
         axes.set_xlim(0.5, T + 0.5)
         axes.set_ylim(0, 1)
-        axes.set_ylabel("mean opening of gates")
+        axes.set_ylabel("gates open")
         axes.set_xlabel("step")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, ncols=len(openness), loc="lower right", bbox_to_anchor=(1, 0.98))
