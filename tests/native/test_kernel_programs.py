@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 
 import pytest
 import torch
 from program_problems import check_program, make_program_problem, run_program_backward, run_program_forward
+from random_programs import random_program
 
-from throughtime.engines import native_program
+from throughtime.engines import native, native_program
 from throughtime.programs import elman, gru, lstm, parse
 from throughtime.programs.calls import Batch
 
@@ -26,6 +28,7 @@ CELLS = {
     "gru 17 reset before": gru(5, 17, reset_after=False),
     "gru 32 reset before": gru(5, 32, bias=False, reset_after=False),
 }
+RANDOM = int(os.environ.get("THROUGHTIME_FUZZ", "240"))
 OPTIONS = ("reverse", "ragged", "symbols", "initial", "upstream", "pieces", "batch_first")
 
 
@@ -177,3 +180,23 @@ def test_a_program_that_carries_what_it_was_given_and_needs_no_matrix():
     )
     for options in ({}, {"ragged": True}, {"reverse": True, "ragged": True, "pieces": True}):
         check_program(make_program_problem(program, 6, 5, dtype=torch.float64, **options))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_programs(part):
+    """THROUGHTIME_FUZZ sets how many."""
+    for seed in range(part, RANDOM, 4):
+        choice = random.Random(seed)
+        options = {name: choice.random() < 0.5 for name in OPTIONS if name != "symbols"}
+        T, B = choice.choice(((1, 1), (6, 1), (5, 4), (7, 20)))
+        threads = choice.choice((1, 2, 3))
+        native._native.set_isa(choice.choice(native.supported()))
+        try:
+            p = make_program_problem(
+                random_program(seed), T, B, dtype=torch.float64, seed=seed, threads=threads, **options
+            )
+            check_program(p)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, T={T} B={B} {native.isa()} {options}: {error}") from error
+        finally:
+            native._native.set_isa("")

@@ -19,7 +19,7 @@ from typing import Any
 from throughtime.engines.coding.back import BackCoder
 from throughtime.engines.coding.coder import BEFORE, SLOT, STATE, Coder
 from throughtime.programs.levels import levels
-from throughtime.programs.program import Block, Product, Program, Window, whole
+from throughtime.programs.program import Block, Product, Program, Window, reads, whole
 
 
 @lru_cache(maxsize=1024)
@@ -28,7 +28,7 @@ def forward_code(program: Program, unit: int, symbols: bool, keep: bool) -> Any:
     results = [*program.outputs, *(program.kept if keep else ())]
     coder = Coder(program, unit, symbols, levels(program)[0], [*results, *program.next])
     for vector in program.state:  # a product over all rows of a chunk needs them at one distance
-        if any(t.vector.vector == vector.name for i in coder.levels[2] if isinstance(i, Product) for t in i.terms):
+        if any(w.vector == vector.name for i in coder.levels[2] if isinstance(i, Product) for w in reads(i)):
             new, copy = coder.copy(whole(vector), vector.width)
             coder.levels[1].append(copy)
             coder.rename(2, vector.name, new.vector)
@@ -110,7 +110,7 @@ def backward_code(
     partial = pieced(program)
     for (a, b), c in zip(products, contractions):
         m = coder.matrices[c.block.matrix][1]
-        transposed = a is not None and a.vector in given
+        transposed = c.vector.vector in given
         coder.deliver(a, b, names.index(m.name), c.block.row, c.block.column, m.columns, transposed, m.name in partial)
     for (a, b), s in zip(products[len(contractions) :], sums):
         parameter, start, _ = s.parameter

@@ -48,8 +48,13 @@ class BackCoder(Coder):
     def may_carry(self, vector: Vector, window: Window, others: Sequence[Window]) -> bool:
         if any(window.overlaps(other) for other in others):
             return False
-        writes = [k for k, group in enumerate(self.groups) for i in group.instructions if i.out.vector == window.vector]
-        if not writes or any(self.groups[k].level != 1 for k in writes):
+        touching = {
+            group.level
+            for group in self.groups
+            for i in group.instructions
+            if any(w.vector == window.vector for w in (*reads(i), i.out))
+        }
+        if touching != {1} or not any(i.out.overlaps(window) for i in self.levels[1]):
             return False
         done = False  # whether it has been written
         for i in (i for group in self.groups for i in group.instructions):

@@ -313,9 +313,12 @@ class Coder:
                 weight = self.once(number, b.row, b.column, matrix.columns, 0, b.columns, N, 1, runs)
                 terms.append([-1, 0, b.columns, weight])
                 continue
-            for run in self.rows.runs(term.vector):
+            constant = term.vector.vector in self.parameters
+            runs = [Run(0, 0, term.vector.width)] if constant else self.rows.runs(term.vector)
+            for run in runs:
                 weight = self.weight(term.block, term.transposed, i.out, run.start, run.width)
-                terms.append([*self.home(term.vector.vector, run.to), run.width, weight])
+                home = [self.parameter([term.vector], runs), 0] if constant else self.home(term.vector.vector, run.to)
+                terms.append([*home, run.width, weight])
         begin = len(self.tables.rows["terms"])
         for term in terms:
             self.tables.add("terms", *term)
