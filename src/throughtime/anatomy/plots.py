@@ -93,10 +93,10 @@ def ways_picture(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None
     smallest = largest * 10.0**-DECADES
     norm = LogNorm(smallest, largest)
     figure = _figure(9.0, 6.0 if openness else 4.4)
-    rows = figure.add_gridspec(2 if openness else 1, 2, height_ratios=[3, 1.2][: 2 if openness else 1])
+    upper, *lower = list(figure.subfigures(2, 1, squeeze=False, height_ratios=[3, 1.3]).flat) if openness else [figure]
     maps = []
     for column, (name, values) in enumerate(ways.items()):
-        axes = figure.add_subplot(rows[0, column])
+        axes = upper.add_subplot(1, 2, column + 1)
         axes.set_facecolor("white")
         shown = np.where(values < smallest, smallest, values)
         extent = (0.5, T + 0.5, T + 0.5, 0.5)
@@ -108,8 +108,8 @@ def ways_picture(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None
         axes.spines[["top", "right"]].set_visible(False)
         maps.append(axes)
     maps[0].set_ylabel("loss $L_t$ of step t")
-    if openness:
-        axes = figure.add_subplot(rows[1, :])
+    for part in lower:
+        axes = part.add_subplot()
         for name, values in openness.items():
             axes.plot(range(1, T + 1), values, label=name, linewidth=1.4)
         axes.set_xlim(0.5, T + 0.5)
@@ -122,7 +122,7 @@ def ways_picture(a: Anatomy, *, instance: int = 0, symbols: Sequence[str] | None
             axes.set_xticks(
                 range(1, T + 1), [_shown(s) for s in symbols[:T]], fontsize=min(8.0, 500 / T), family="monospace"
             )
-    bar = figure.colorbar(image, ax=maps, shrink=0.85, extend="min")
+    bar = upper.colorbar(image, ax=maps, shrink=0.85, extend="min")
     bar.set_label("size of path ‖G[t,k]‖ to W")
     return figure
 
