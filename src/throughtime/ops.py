@@ -44,15 +44,17 @@ from throughtime.notation import check_choice, check_positive
 
 # --- the choice of engine ------------------------------------------------------------------------------------------
 
-ENGINES = ("auto", "native", "reference")
+ENGINES = ("auto", "native", "torch", "reference")
 _chosen = "auto"
 _told_missing = False
 
 
 def set_engine(name: str) -> None:
-    """Choose who runs the recurrence: "native" (CPU, float32 and float64), "reference" (anything), or "auto".
+    """Choose who runs the recurrence: "native" (CPU, float32 and float64), "torch" (PyTorch's own fused operators, for those
+    layers of `throughtime.nn` that these know), "reference" (anything), or "auto".
 
-    "auto" is native for float32 and float64 tensors on the CPU, and the reference for the rest.
+    "auto" is native for float32 and float64 tensors on the CPU; on CUDA, MPS and XPU it is "torch" for those layers; for all
+    the rest it is the reference, which also stands in where "torch" has no such operator.
 
     Raises: ValueError for another name; RuntimeError for "native" where the compiled module is missing.
     """
@@ -64,7 +66,7 @@ def set_engine(name: str) -> None:
 
 
 def get_engine() -> str:
-    """The engine chosen with `set_engine`: "auto", "native" or "reference"."""
+    """The engine chosen with `set_engine`: "auto", "native", "torch" or "reference"."""
     return _chosen
 
 
@@ -97,7 +99,7 @@ def _missing() -> str:
 def engine_for(W: Tensor) -> ModuleType:
     """The engine module that runs a recurrence with these weights. Warns once where "auto" has to do without native."""
     global _told_missing
-    if _chosen == "reference":
+    if _chosen in ("reference", "torch"):  # torch's operators are whole layers', see `nn.fused`
         return reference
     suits = W.is_cpu and W.dtype in (torch.float32, torch.float64)
     if suits and native.load_error is None:

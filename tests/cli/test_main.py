@@ -103,7 +103,7 @@ def test_doctor_tells_what_is_missing(command, monkeypatch):
     monkeypatch.setattr("throughtime.cli.doctor.REQUIRED", ("throughtime", "torch", "numpy"))
     monkeypatch.setattr("throughtime.cli.doctor.OPTIONAL", {"no-such-package": "onnx"})
     out = command("doctor").out
-    assert "reference (chosen: reference; available: reference; native is missing: no such file)" in out
+    assert "reference (chosen: reference; available: torch, reference; native is missing: no such file)" in out
     assert "no-such-package  missing: pip install 'throughtime[onnx]'" in out
 
 

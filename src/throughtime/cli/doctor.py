@@ -93,11 +93,11 @@ def _computing() -> dict[str, Any]:
 
     native = ops.native
     compiled = native.load_error is None
-    available = ["native", "reference"] if compiled else ["reference"]
+    available = [*(["native"] if compiled else []), "torch", "reference"]
     return {
         "engine": {
             "chosen": ops.get_engine(),
-            "runs": "native" if compiled and ops.get_engine() != "reference" else "reference",
+            "runs": ops.get_engine() if ops.get_engine() != "auto" else "native" if compiled else "reference",
             "available": available,
             "missing": native.load_error,
         },

@@ -166,7 +166,7 @@ class TrainOptions(DataOptions):
     """Stop after so many epochs without a lower loss on the valid part. The weights of the best epoch are kept either way."""
     seed: Annotated[int, Parameter(group=LEARNING, converter=whole)] = 0
     """Of the initial parameters and the shuffling."""
-    engine: Annotated[Literal["auto", "native", "reference"], Parameter(group=LEARNING)] = "auto"
+    engine: Annotated[Literal["auto", "native", "torch", "reference"], Parameter(group=LEARNING)] = "auto"
     """Who computes the recurrence."""
     on_nonfinite: Annotated[Literal["stop", "skip"], Parameter(group=LEARNING)] = "stop"
     """What to do about a loss or gradient that is NaN or infinite: stop, or leave that batch out."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.dispatch import readable
+from throughtime.nn import fused
 from throughtime.notation import check_lengths, check_starts, check_symbol_range, is_symbols
 from throughtime.program_ops import run_program
 from throughtime.programs import Program
@@ -23,8 +24,8 @@ State = tuple[Tensor, ...]
 
 
 class Pass(NamedTuple):
-    """What one recurrence of a stack runs over: x [T, B, n] or symbols [T, B], the parts of the initial state [B, width], and
-    how. With `batch_first`, T and B trade places in x, `starts` and the states."""
+    """What a recurrence, or a whole stack, runs over: x [T, B, n] or symbols [T, B], the parts of the initial state [B, width]
+    ([layers · directions, B, width] of a stack), and how. With `batch_first`, T and B trade places in x, `starts`, states."""
 
     x: Tensor
     initial: State | None
@@ -167,6 +168,15 @@ class Layers(nn.RNNBase):
         lengths = self._check(x, state, lengths, batch_first, weights[0][1])
         if starts is not None:
             check_starts(starts, x.shape[:2], batch_first)
+
+        over = Pass(x, state, lengths, starts, False, batch_first)
+        if fused.serves(self, weights[0][1], x, *(state or ())):
+            return fused.run(self, weights, over)
+        return self._stack(weights, over)
+
+    def _stack(self, weights: Sequence[Sequence[Tensor]], over: Pass) -> tuple[Tensor, State]:
+        """The stack layer by layer, by any engine but torch's."""
+        x, state, lengths, starts, _, batch_first = over
         finals: list[State] = []
         outputs: list[Tensor] = []
         for i, own in enumerate(weights):

@@ -21,6 +21,10 @@ class LSTM(Layers):
     - padded input may come with `lengths`, which saves the packing, and sequences of several pieces with `starts`;
     - `torch.compile` takes the layer whole.
 
+    On CUDA, MPS and XPU the layer runs as PyTorch's own fused operator: the engine "torch". The
+    reference, a loop of PyTorch's operations, runs higher derivatives there, what torch.compile has recorded, and every dtype
+    on the CPU but float32 and float64.
+
     It is a `torch.nn.RNNBase`, but no `torch.nn.LSTM`: `torch.compile` leaves its graph at every instance of that class.
 
     Args:
