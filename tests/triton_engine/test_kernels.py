@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from random_programs import random_program
 
 pytest.importorskip("triton")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
@@ -164,3 +165,22 @@ def test_the_source_is_the_program_line_by_line():
     text = triton.source(PROGRAMS["elman"])
     assert "new = maths.tanh(a)" in text
     assert "da = ds * (1.0 - new * new)" in text
+
+
+def test_random_programs():
+    """THROUGHTIME_FUZZ sets how many."""
+    for seed in range(int(os.environ.get("THROUGHTIME_FUZZ", "200"))):
+        program = random_program(seed)
+        options = {"reverse": seed % 2 == 1, "ragged": seed % 3 == 1, "pieces": seed % 5 == 1, "T": 3, "B": 3}
+        try:
+            found = results(triton, program, torch.float32, **options)
+        except RuntimeError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        near = results(reference_program, program, torch.float32, **options)
+        exact = results(reference_program, program, torch.float64, **options)
+        for i, (a, b, c) in enumerate(zip(found, near, exact, strict=True)):
+            size = max(float(c.abs().max()), 1.0)
+            # What the reference loses in float32 tells how far rounding is amplified, by comparisons above all.
+            allowed = TOLERANCE[torch.float32] * size + 4 * float((b.double() - c).abs().max())
+            worst = float((a.double() - c).abs().max())
+            assert worst <= allowed, f"seed {seed}, result {i}: differs by {worst:.2g}, allowed {allowed:.2g}"

@@ -29,11 +29,9 @@ from throughtime.engines.values import (
     or_zeros,
     real_steps,
     restart_parts,
-    states_before,
 )
 from throughtime.programs import Program, levels
 from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upstream, Walk
-from throughtime.programs.program import reads
 
 BLOCK = 16
 """Rows that a program instance walks: the least that Triton's products take, so a batch spreads over many multiprocessors."""
@@ -69,11 +67,7 @@ def forward(recurrence: Recurrence, batch: Batch, keep: bool) -> Walk:
     restart = [or_zeros(r, (v.width,), values.like).contiguous() for r, v in own]
     final = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in first]
     _sweep("forward", recurrence, batch, values, first, final, restart)
-    tail = levels(program)[0].tail
-    names = {v.name for v in program.state}
-    if any(w.vector in names for i in tail for w in reads(i)):
-        values.give(program.state, states_before(values, program, batch))
-    values.run(tail)
+    values.run(levels(program)[0].tail)
     real = real_steps(batch)
     outputs = tuple(masked(values.read(w), real) for w in program.outputs)
     return Walk(outputs, tuple(final), tuple(values.read(w) for w in program.kept if keep))
