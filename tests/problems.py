@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
+from throughtime.notation import NONLINEARITIES
 
 NAMES = ("U", "W", "b", "V", "c", "x", "s0")
 
@@ -39,7 +40,7 @@ class Problem:
 PROBLEMS = [
     *(
         Problem(T, B, n, d, k, nonlinearity, ragged=ragged, s0="given")
-        for nonlinearity in ("tanh", "relu", "logistic", "identity")
+        for nonlinearity in NONLINEARITIES
         for T, B, n, d, k, ragged in [
             (1, 1, 1, 1, 1, False),
             (1, 3, 17, 3, 100, False),

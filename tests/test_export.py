@@ -15,6 +15,7 @@ import throughtime as tt
 from throughtime import export
 from throughtime.data import Encoding, Vocabulary
 from throughtime.export.onnx_operators import ACTIVATIONS
+from throughtime.notation import NONLINEARITIES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -62,7 +63,7 @@ def assert_agrees(path: Path, net: tt.ElmanNetwork, symbols: bool) -> None:
 
 
 @pytest.mark.parametrize("symbols", [False, True], ids=["features", "symbols"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_onnx_agrees_at_other_sizes(tmp_path, nonlinearity, symbols):
     net = network(nonlinearity, initial_state="learned" if symbols else "zero")
     difference = export.to_onnx(net, tmp_path / "model.onnx", symbols=symbols)

@@ -10,6 +10,7 @@ from problems import PROBLEMS, Problem, assert_close, judge, make, ours
 
 import throughtime as tt
 from throughtime.engines.reference import SIGMA_PRIME
+from throughtime.notation import NONLINEARITIES
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
 
@@ -82,7 +83,7 @@ def _loop(case) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack(rows), torch.stack(finals)
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_gradients_equal_central_differences(nonlinearity: str, engine: str) -> None:
     case = make(Problem(6, 3, 3, 5, 4, nonlinearity, ragged=True, s0="given", reduction="token", ignored=True))
     _, grads = ours(case)
@@ -104,7 +105,7 @@ def test_gradients_equal_central_differences(nonlinearity: str, engine: str) -> 
         assert_close(grads[name], expected, 1e-6, name)
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 @pytest.mark.parametrize(("T", "d"), [(1, 3), (12, 1), (12, 5), (30, 17)])
 def test_recurrent_gradient_is_the_sum_over_all_paths(nonlinearity: str, T: int, d: int, engine: str) -> None:
     """∂L/∂W = Σ_t Σ_{k≤t} (∂L_t/∂s_t) (∂s_t/∂s_k) (∂⁺s_k/∂W), every Jacobian written out."""

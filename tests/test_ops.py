@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 from throughtime import loss, ops, step
+from throughtime.notation import NONLINEARITIES
 
 T, B, N, D = 5, 3, 2, 4
 
@@ -20,7 +21,7 @@ LAYOUTS = pytest.mark.parametrize(
     [("float", False, False), ("float", True, True), ("symbols", True, False), ("symbols", False, True)],
     ids=["float-whole-forward", "float-ragged-reverse", "symbols-ragged-forward", "symbols-whole-reverse"],
 )
-SIGMAS = pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+SIGMAS = pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 
 
 def arguments(kind: str = "float", ragged: bool = False, dtype: torch.dtype = torch.float64) -> list[Any]:

@@ -147,3 +147,21 @@ def test_a_batch_shares_no_memory_with_the_data():
     batch.y.zero_()
     batch.lengths.zero_()
     assert (part.x.tolist(), part.y.tolist(), window.lengths.tolist()) == ([1, 2, 3], [7], [3])
+
+
+def test_a_lane_does_not_always_begin_with_its_longest():
+    first = {schedule([1000, 1, 1, 1], 1, truncate=1000, epoch=epoch)[0].rows[0] for epoch in range(40)}
+    assert first == {0, 1, 2, 3}
+
+
+def test_sequences_of_a_lane_have_other_mates_in_each_epoch():
+    """Also where no two are of one length."""
+
+    def dealt(epoch):
+        lanes = {}
+        for window in schedule(range(10, 50), 4, truncate=1000, epoch=epoch):
+            for lane, row in zip(window.lanes.tolist(), window.rows.tolist(), strict=True):
+                lanes.setdefault(lane, set()).add(row)
+        return frozenset(map(frozenset, lanes.values()))
+
+    assert len({dealt(epoch) for epoch in range(10)}) == 10

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import throughtime as tt
 from throughtime.data import Encoding, Sequences, Standardizer, Vocabulary
 from throughtime.learning import History, run
+from throughtime.notation import NONLINEARITIES
 
 ENCODING = Encoding("tag", ("vowel", "other"), vocabulary=Vocabulary(("<unknown>", "a", "b", "c"), "<unknown>"))
 CONFIG = {"source": "letters", "truncate": 4, "lr": 0.1}
@@ -42,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("initial_state", ["zero", "learned"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_what_is_saved_comes_back(tmp_path, nonlinearity, initial_state, dtype):
     net = tt.ElmanNetwork(4, 3, 2, nonlinearity, initial_state=initial_state, dtype=dtype)
     write(tmp_path / "run", net)

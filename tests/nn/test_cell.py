@@ -11,6 +11,7 @@ import torch
 from problems import assert_close
 
 import throughtime as tt
+from throughtime.notation import NONLINEARITIES
 
 
 def pair(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -45,7 +46,7 @@ def test_equals_torch_nn_rnncell(nonlinearity: str, bias: bool, given: bool, B: 
             assert_close(found, expected, 1e-12, name)
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_steps_of_the_cell_are_the_layer(nonlinearity: str, engine: str) -> None:
     rnn = tt.nn.RNN(3, 4, 1, nonlinearity, dtype=torch.float64)
     cell = tt.nn.RNNCell(3, 4, nonlinearity=nonlinearity, dtype=torch.float64)

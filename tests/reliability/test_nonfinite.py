@@ -14,6 +14,7 @@ import throughtime as tt
 from throughtime.anatomy.window import before_the_fault
 from throughtime.learning import Checkpoints, NonFiniteError
 from throughtime.learning.nonfinite import read_black_box
+from throughtime.notation import NONLINEARITIES
 
 
 def network(**options) -> tt.ElmanNetwork:
@@ -37,7 +38,7 @@ def overflowing(net: tt.ElmanNetwork) -> tt.ElmanNetwork:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_no_engine_hides_what_is_not_finite(nonlinearity: str, bad: float, engine: str) -> None:
     """Loss and gradients are finite where the reference's are (σ(∞) is), for every parameter that goes bad; NaN never is."""
     x, y = data(None)
