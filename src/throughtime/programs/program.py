@@ -10,8 +10,9 @@ of time, rows or engines. What each instruction may be computed from, hence when
 Vectors are named and have a width; an instruction writes a window of one, and every unit is written once in each direction.
 What one product reads or writes together lies side by side in one vector. An operand of width 1 serves all units.
 
-The text of a program (`str(program)`, read by `parse`) is its canonical form: Python's syntax, an instruction a line, `@` for
-the product with a matrix. It is how programs are written by hand, compared, stored, and handed to other processes:
+Printed, a program shows its formulas. Its text (`program.text`, read by `parse`) is its canonical form: Python's syntax, an
+instruction a line, `@` for the product with a matrix. So programs are written by hand, compared, stored, and handed to other
+processes:
 
     elman                              the name
     inputs x[3]                        read at every step
@@ -194,7 +195,9 @@ class Program:
         object.__setattr__(self, "text", write(self))  # at once: torch.compile cannot follow a cached property
 
     def __str__(self) -> str:
-        return self.text
+        from throughtime.programs.formulas import formulas
+
+        return formulas(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         from throughtime.programs.text import parse

@@ -107,17 +107,20 @@ class _Emitter:
         self.lay(ahead, ways.forward, made)
         for units in (*step.outputs, *step.next):
             ahead.together(list(sheet.parts(units)), made)
-        ahead.alone(ways.forward)
+        ahead.alone(ways.forward, "")
         back = Homes({**ahead.windows}, self.free, "d")
         for op in ways.again:
             back.windows.pop(op.out, None)
         made = {op.out: op for op in (*ways.again, *ways.backward)}
+        derivatives = {op.out for op in ways.backward}
         for g in step.gradients:
-            for units in (g.delta, g.vector):
-                if units is not None:
-                    back.together(list(sheet.parts(units)), made)
+            derivative = all(p.value in derivatives for p in sheet.parts(g.delta))
+            back.together(list(sheet.parts(g.delta)), made, "delta" if derivative else "")
+            if g.vector is not None:
+                back.together(list(sheet.parts(g.vector)), made)
         self.lay(back, ways.backward, made)
-        back.alone([*ways.again, *ways.backward])
+        back.alone(ways.again, "")
+        back.alone(ways.backward, "d")
         forward = [self.instruction(op, ahead, False) for op in ways.forward]
         outputs = [self.whole(units, ahead, forward, "y") for units in step.outputs]
         after = [

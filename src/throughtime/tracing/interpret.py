@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from throughtime.programs.program import OPERATIONS
 from throughtime.tracing.capture import Capture
-from throughtime.tracing.operations import elementwise
+from throughtime.tracing.operations import SPECIAL, elementwise
 from throughtime.tracing.rows import (
     APART,
     Node,
@@ -92,7 +93,7 @@ class _Interpreter:
             elif q.op == "call_function":
                 value = q.meta.get("val")
                 shaped = isinstance(value, torch.Tensor) and axis_of(q, self.batch) is not None
-                self.rows[q] = shaped or any(self.rows[a] for a in q.all_input_nodes)
+                self.rows[q] = shaped or (any(self.rows[a] for a in q.all_input_nodes) and self.filled(q) is None)
                 if self.rows[q]:
                     self.found[q] = self.evaluate(q)
         step = Step(self.sheet, self.weights, self.inputs)
@@ -176,7 +177,17 @@ class _Interpreter:
             return float(number) if not hasattr(number, "meta") else self.filled(number)
         if name in SAME and hasattr(q.args[0], "meta") and not self.rows.get(q.args[0], True):
             return self.filled(q.args[0])
+        if q.op == "call_function" and q.all_input_nodes and (name in OPERATIONS or name in SPECIAL):
+            return self.folded(q)
         return None
+
+    def folded(self, q: Node) -> float | None:
+        """The number that an operation on such tensors comes to, if all are."""
+        numbers = {a: self.filled(a) for a in q.all_input_nodes}
+        if any(n is None for n in numbers.values()):
+            return None
+        args = [torch.tensor(numbers[a], dtype=a.meta["val"].dtype) if hasattr(a, "meta") else a for a in q.args]
+        return float(q.target(*args, **q.kwargs))
 
     def evaluate(self, q: Node) -> Any:
         name, args = name_of(q), list(q.args)

@@ -23,22 +23,22 @@ class Homes:
         self.windows = given
         self.free, self.prefix = free, prefix
 
-    def together(self, parts: Sequence[Part], ops: dict[Value, Op]) -> None:
-        """Lay the values of parts side by side, if none has a home yet."""
+    def together(self, parts: Sequence[Part], ops: dict[Value, Op], name: str = "") -> None:
+        """Lay the values of parts side by side, if none has a home yet. `name`: of their vector."""
         values = [p.value for p in parts]
         fit = all(p.whole and p.value in ops and p.value not in self.windows for p in parts)
-        if len(parts) > 1 and fit and len(dict.fromkeys(values)) == len(values):
-            name = self.free(self.prefix + _stem(ops[values[0]]))
+        if (len(parts) > 1 or name) and fit and len(dict.fromkeys(values)) == len(values):
+            name = self.free(name or self.prefix + _stem(ops[values[0]]))
             start = 0
             for value in values:
                 self.windows[value] = Window(name, start, value.width)
                 start += value.width
 
-    def alone(self, ops: Sequence[Op]) -> None:
+    def alone(self, ops: Sequence[Op], prefix: str) -> None:
         """A vector of its own for every value that has no home yet."""
         for op in ops:
             if op.out not in self.windows:
-                self.windows[op.out] = Window(self.free(self.prefix + _stem(op)), 0, op.out.width)
+                self.windows[op.out] = Window(self.free(prefix + _stem(op)), 0, op.out.width)
 
     def window(self, part: Part) -> Window:
         whole = self.windows[part.value]

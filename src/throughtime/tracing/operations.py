@@ -19,6 +19,9 @@ NAMES = {
 }  # fmt: skip
 """Operations that go by another name in a program."""
 
+TRUTH = {"mul": "logical_and", "add": "logical_or", "minimum": "logical_and", "maximum": "logical_or"}
+"""What arithmetic comes to between truth values."""
+
 Operand = Numbers | float
 Make = Callable[..., Numbers]
 
@@ -32,7 +35,9 @@ def elementwise(sheet: Sheet, q: fx.Node, name: str, operands: Sequence[Any], sh
     def do(op: str, *values: Any) -> Numbers:
         return sheet.elementwise(op, [float(v) if isinstance(v, bool | int) else v for v in values], shape)
 
-    if name not in SPECIAL and not _stays_real(q):
+    if q.meta["val"].dtype == torch.bool and name in TRUTH:
+        return do(TRUTH[name], *operands)
+    if not _stays_real(q):
         raise refuse(
             f"{name} of whole numbers or truth values", line_of_trace(q.stack_trace), "convert them to float first"
         )
@@ -47,7 +52,7 @@ def elementwise(sheet: Sheet, q: fx.Node, name: str, operands: Sequence[Any], sh
 def _stays_real(q: fx.Node) -> bool:
     """Whether an operation's result is a real number, or a truth value that a comparison or a logical operation made."""
     name = getattr(q.target, "__name__", "").split(".")[0]
-    truth = ("gt", "lt", "ge", "le", "eq", "ne", "where", "clone")
+    truth = ("gt", "lt", "ge", "le", "eq", "ne", "where", "clone", "_to_copy", "isnan")
     return q.meta["val"].dtype.is_floating_point or name in truth or name.startswith(("logical_", "bitwise_"))
 
 
