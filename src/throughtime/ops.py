@@ -19,6 +19,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -44,29 +45,34 @@ from throughtime.notation import check_choice, check_positive
 
 # --- the choice of engine ------------------------------------------------------------------------------------------
 
-ENGINES = ("auto", "native", "torch", "reference")
+ENGINES = ("auto", "native", "torch", "triton", "reference")
 _chosen = "auto"
 _told_missing = False
 
 
 def set_engine(name: str) -> None:
     """Choose who runs the recurrence: "native" (CPU, float32 and float64), "torch" (PyTorch's own fused operators, for those
-    layers of `throughtime.nn` that these know), "reference" (anything), or "auto".
+    layers of `throughtime.nn` that these know), "triton" (kernels made of programs, on NVIDIA GPUs: the layers of
+    `throughtime.nn`), "reference" (anything), or "auto".
 
     "auto" is native for float32 and float64 tensors on the CPU; on CUDA, MPS and XPU it is "torch" for those layers; for all
-    the rest it is the reference, which also stands in where "torch" has no such operator.
+    the rest it is the reference, which also stands in where "torch" has no such operator. What "triton" cannot run is an
+    error.
 
-    Raises: ValueError for another name; RuntimeError for "native" where the compiled module is missing.
+    Raises: ValueError for another name; RuntimeError for "native" where the compiled module is missing, for "triton" where
+        Triton is.
     """
     global _chosen
     check_choice("engine", name, ENGINES)
     if name == "native" and native.load_error is not None:
         raise RuntimeError(_missing())
+    if name == "triton" and find_spec("triton") is None:
+        raise RuntimeError('engine "triton": expected Triton to be installed: pip install "throughtime[gpu]"')
     _chosen = name
 
 
 def get_engine() -> str:
-    """The engine chosen with `set_engine`: "auto", "native", "torch" or "reference"."""
+    """The engine chosen with `set_engine`: "auto", "native", "torch", "triton" or "reference"."""
     return _chosen
 
 
@@ -99,6 +105,8 @@ def _missing() -> str:
 def engine_for(W: Tensor) -> ModuleType:
     """The engine module that runs a recurrence with these weights. Warns once where "auto" has to do without native."""
     global _told_missing
+    if _chosen == "triton":
+        raise RuntimeError('engine "triton": expected a layer of throughtime.nn, found an ElmanNetwork or its operator')
     if _chosen in ("reference", "torch"):  # torch's operators are whole layers', see `nn.fused`
         return reference
     suits = W.is_cpu and W.dtype in (torch.float32, torch.float64)

@@ -14,6 +14,7 @@ initial, final [B, width] for each part of the state; restart [width] for each p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -111,8 +112,11 @@ def run_program(
 
 def _engine(recurrence: Recurrence, batch: Batch) -> ModuleType:
     """The engine for a batch; the reference for an empty one, which leaves nothing to be fast at."""
-    like = recurrence.weights[0] if recurrence.weights else batch.inputs[0]
-    return ENGINES[ops.engine_for(like)] if batch.inputs[0].numel() else reference_program
+    if not batch.inputs[0].numel():
+        return reference_program
+    if ops.get_engine() == "triton":
+        return import_module("throughtime.engines.triton")  # on request alone: Triton takes a second to import
+    return ENGINES[ops.engine_for(recurrence.weights[0] if recurrence.weights else batch.inputs[0])]
 
 
 def _tensors(recurrence: Recurrence, batch: Batch) -> tuple[Tensor | None, ...]:

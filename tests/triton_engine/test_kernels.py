@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs a GPU, or Triton's interpreter: make test-triton", allow_module_level=True)
 
+import throughtime as tt
 from throughtime.engines import reference_program, triton
 from throughtime.programs import elman, gru, lstm, parse
 from throughtime.programs.calls import Batch, Needs, Recurrence, Upstream
@@ -184,3 +185,31 @@ def test_random_programs():
             allowed = TOLERANCE[torch.float32] * size + 4 * float((b.double() - c).abs().max())
             worst = float((a.double() - c).abs().max())
             assert worst <= allowed, f"seed {seed}, result {i}: differs by {worst:.2g}, allowed {allowed:.2g}"
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_layers_run_on_the_engine_that_is_asked_for(kind):
+    layer = getattr(tt.nn, kind)(3, 5, num_layers=2, bidirectional=True).to(DEVICE)
+    x = torch.randn(4, 2, 3, device=DEVICE, requires_grad=True)
+    lengths = torch.tensor([4, 2])
+    up = torch.randn(4, 2, 10, device=DEVICE)
+    tensors = [x, *layer.parameters()]
+    with tt.engine("triton"):
+        states, _ = layer(x, lengths=lengths)
+        found = torch.autograd.grad(states, tensors, up)
+        again = torch.autograd.grad(layer(x, lengths=lengths)[0].square().sum(), x, create_graph=True)[0]
+        second = torch.autograd.grad(again.sum(), layer.weight_hh_l0)[0]
+    with tt.engine("reference"):
+        expected_states, _ = layer(x, lengths=lengths)
+        expected = torch.autograd.grad(expected_states, tensors, up)
+        again = torch.autograd.grad(layer(x, lengths=lengths)[0].square().sum(), x, create_graph=True)[0]
+        expected_second = torch.autograd.grad(again.sum(), layer.weight_hh_l0)[0]
+    torch.testing.assert_close(states, expected_states, rtol=1e-4, atol=1e-5)
+    for a, b in zip([*found, second], [*expected, expected_second], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_an_elman_network_has_no_kernels():
+    net = tt.ElmanNetwork(3, 4, 2)
+    with tt.engine("triton"), pytest.raises(RuntimeError, match='engine "triton": expected a layer of throughtime.nn'):
+        net.loss(torch.randn(2, 5, 3), torch.randint(2, (2, 5)))

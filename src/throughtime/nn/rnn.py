@@ -86,8 +86,8 @@ class RNN(Layers):
         return elman(n, self.hidden_size, self.bias, self.nonlinearity)
 
     def _one(self, i: int, weights: Sequence[Tensor], over: Pass) -> tuple[Tensor, State]:
-        """By the operator of this one recurrence, which is quicker around small calls; it knows no pieces."""
-        if over.starts is not None:
+        """By the operator of this one recurrence, which is quicker around small calls; it knows no pieces, no kernels."""
+        if over.starts is not None or ops.get_engine() == "triton":
             return super()._one(i, weights, over)
         U, W, *biases = weights
         b, b_hh = biases or (None, None)

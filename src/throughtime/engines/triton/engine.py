@@ -116,6 +116,8 @@ def _sweep(
     for begin, end, fresh in zip(first, last, fresh_parts, strict=True):
         arguments += [begin.contiguous(), end, fresh]
     device = values.like.device
+    if device.type != "cuda" and not interpreted():
+        raise RuntimeError(f'engine "triton": expected tensors on an NVIDIA GPU, found them on {device}')
     fresh_at = fresh_steps(batch)
     none = _no_marks(device)
     lengths = none if batch.lengths is None else batch.lengths.to(device, torch.int32)
