@@ -101,7 +101,7 @@ def test_a_language_model_in_bits():
         found = metrics.measure_labels(net, part, Encoding("lm", LETTERS.symbols, vocabulary=LETTERS))
     assert found["bits_per_symbol"] == pytest.approx(math.log2(3), rel=1e-6)
     assert found["perplexity"] == pytest.approx(3, rel=1e-6)
-    assert found["targets"] == 4
+    assert (found["targets"], found["unit"]) == (4, "character")
 
 
 @pytest.mark.parametrize("y", [None, [np.array([IGNORED, IGNORED])]])
@@ -109,3 +109,45 @@ def test_sequences_without_targets_are_refused(y):
     part = Sequences.from_arrays([np.array([0, 1])], y)
     with pytest.raises(ValueError, match="expected targets to compare with, found none"):
         metrics.measure_labels(Fixed(sure(0, 1, 2)), part, Encoding("tag", ("x", "y", "z"), vocabulary=LETTERS))
+
+
+def test_the_interval_of_the_accuracy_is_over_sequences():
+    right = [np.zeros(50, np.int64), np.zeros(50, np.int64)] * 10
+    labels = [np.zeros(50, np.int64), np.ones(50, np.int64)] * 10  # half the sequences right, each as a whole
+    part = Sequences.from_arrays(right, labels)
+    found = metrics.measure_labels(Fixed(sure(0, 1, 2)), part, Encoding("tag", ("x", "y"), vocabulary=LETTERS))
+    low, high = found["accuracy_interval"]
+    assert found["accuracy"] == 0.5
+    assert 0.2 <= low <= 0.35  # of 20 coins; of 1,000 it would be 0.47
+    assert 0.65 <= high <= 0.8
+    alone = metrics.measure_labels(
+        Fixed(sure(0, 1, 2)), part.take([0]), Encoding("tag", ("x", "y"), vocabulary=LETTERS)
+    )
+    assert "accuracy_interval" not in alone
+
+
+def test_the_baselines_of_whole_sequences_know_what_has_no_order():
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = [random.normal(size=(9, 2)) * (1 + 4 * (label == 1)) + 5 * (label == 2) for label in labels]
+    part = Sequences.from_arrays(features, labels, per_step=False)
+    found = metrics.baselines(part.take(range(40)), part.take(range(40, 60)))
+    assert found.keys() == {"most frequent label", "nearest mean", "logistic regression of means and ranges"}
+    assert min(found["nearest mean"], found["logistic regression of means and ranges"]) >= 0.9
+    assert found["most frequent label"] < 0.4
+    words = [random.permutation([label] * 3 + [3, 4]) for label in labels]
+    symbols = Sequences.from_arrays(words, labels, per_step=False)
+    found = metrics.baselines(symbols.take(range(40)), symbols.take(range(40, 60)))
+    assert found["bag of symbols, logistic regression"] == 1
+
+
+def test_the_temperature_makes_probabilities_honest():
+    random = np.random.default_rng(0)
+    x = [random.integers(3, size=40) for _ in range(20)]
+    y = [np.where(random.random(40) < 0.7, own, random.integers(3, size=40)) for own in x]  # 80 % right
+    part, encoding = Sequences.from_arrays(x, y), Encoding("tag", ("x", "y", "z"), vocabulary=LETTERS)
+    calibrated = metrics.calibrate(Fixed([[20.0 * (i == j) for i in range(3)] for j in range(3)]), part, encoding)
+    assert calibrated.calibration is not None
+    z = np.array([20.0, 0, 0]) / calibrated.calibration.temperature
+    sure_of = np.exp(z[0]) / np.exp(z).sum()
+    assert sure_of == pytest.approx((np.concatenate(x) == np.concatenate(y)).mean(), abs=1e-3)

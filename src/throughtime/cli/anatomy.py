@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from throughtime.cli.options import NOWHERE, DataOptions, Whole
+from throughtime.cli.options import NOWHERE, DataOptions, Json, Quiet, Whole
+from throughtime.cli.terminal import print_json, quieten
 
 
 def anatomy(
@@ -22,6 +23,8 @@ def anatomy(
     steps: Whole = 200,
     out: Path | None = None,
     npz: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Take the gradient of a trained model apart, path by path, and write the page that shows it.
 
@@ -38,7 +41,10 @@ def anatomy(
         steps: how many steps, at most 1000.
         out: the page to write; anatomy.html in the folder where left out.
         npz: also write every array, to a .npz beside the page.
+        json: tell what was found for machines, beside writing the page.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     from throughtime.anatomy.page import LONGEST
     from throughtime.anatomy.window import before_the_fault, window
     from throughtime.cli.errors import CommandError, Refused, one_line, refusing
@@ -53,7 +59,8 @@ def anatomy(
                 if around is not None or start != 1 or options.source is not None:
                     raise Refused("--start, --around, SOURCE: expected none, as the folder has the batch, found some")
                 box = read_black_box(run)
-                print(box.report)
+                if not json:
+                    print(box.report)
                 found, name = before_the_fault(box, instance=instance, steps=steps), "what led to the fault"
             else:
                 loaded = open_run(run)
@@ -72,6 +79,11 @@ def anatomy(
         found.anatomy.to_html(path, symbols=found.symbols, targets=found.targets, title=title)
         if npz:
             found.anatomy.save(path.with_suffix(".npz"))
+    if json:
+        told = {"page": str(path), "of": found.name, "verdict": found.anatomy.verdict}
+        told |= {"horizon": found.anatomy.horizon(), "half_life": found.anatomy.half_life}
+        print_json(told)
+        return
     print(found.anatomy.verdict)
     print(f"{path}: {found.name}" + (f"; arrays in {path.with_suffix('.npz')}" if npz else ""))
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from throughtime.cli.errors import CommandError
-from throughtime.cli.terminal import say
+from throughtime.cli.options import Json, Quiet
+from throughtime.cli.terminal import quieten, say
 
 if TYPE_CHECKING:
     from throughtime.benchmark import Result
@@ -18,7 +19,8 @@ def bench(
     *,
     rounds: int = 5,
     ragged: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time the learning step and the layer against torch.nn.RNN (and JAX, where installed), in turns in one process.
 
@@ -26,7 +28,9 @@ def bench(
         rounds: how often the contenders take turns; more is steadier.
         ragged: lengths uniform in 1..T, against PackedSequence.
         json: for machines.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     if rounds < 1:
         raise CommandError(f"--rounds: expected at least 1, found {rounds}")
     from dataclasses import replace

@@ -6,9 +6,10 @@ import json as json_module
 import os
 import platform
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
+from throughtime.cli.options import Json, Quiet
+from throughtime.cli.terminal import quieten
 
 REQUIRED = ("throughtime", "torch", "numpy")
 OPTIONAL = {  # package -> the extra that brings it
@@ -27,12 +28,14 @@ OPTIONAL = {  # package -> the extra that brings it
 }
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
     """Tell versions, engine, instruction set and threads: what to send with a bug report.
 
     Args:
         json: for machines.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     found = examine()
     if json:
         print(json_module.dumps(found, indent=2))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from throughtime.cli.options import NOWHERE, DataOptions, Horizon, Season
+from throughtime.cli.options import NOWHERE, DataOptions, Horizon, Json, Quiet, Season
+from throughtime.cli.terminal import print_json, quieten
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset
@@ -22,7 +20,8 @@ def evaluate(
     *,
     horizon: Horizon | None = None,
     season: Season = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tell how well a trained model does on a source: by default the test part of what it was trained on.
 
@@ -31,7 +30,9 @@ def evaluate(
         horizon: steps ahead that forecasts are measured for; those of the training where left out.
         season: steps after which the series repeat themselves; those of the training where left out.
         json: for machines.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     from throughtime.cli import report
     from throughtime.cli.errors import refusing
     from throughtime.cli.inputs import held_out, open_run
@@ -42,10 +43,12 @@ def evaluate(
         measured, baselines = _measure(loaded, dataset, part, horizon, season)
     if json:
         found = {"run": str(run), "source": dataset.name, "part": part, **measured, "baselines": baselines}
-        print(json_module.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     print(report.headline(part, dataset.name, measured))
     print(report.results(measured, baselines))
+    if sentence := report.warning(measured, baselines):
+        print(sentence)
 
 
 def _measure(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from throughtime.cli.options import Json, Quiet
+from throughtime.cli.terminal import print_json, quieten
 
-def export(run: Path, /, *, out: Path | None = None) -> None:
+
+def export(run: Path, /, *, out: Path | None = None, json: Json = False, quiet: Quiet = False) -> None:
     """Write a trained model as an ONNX file, for onnxruntime and other programs that read it.
 
     The number of sequences and of steps stay free, sequences may be of different lengths, and a state may be carried from one
@@ -14,7 +17,10 @@ def export(run: Path, /, *, out: Path | None = None) -> None:
     Args:
         run: the run folder.
         out: the file to write; model.onnx in the run folder where left out.
+        json: for machines.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     from throughtime.cli.errors import CommandError, refusing
     from throughtime.cli.inputs import open_run
     from throughtime.export.onnx_files import CHECKED_AT, ExportError, to_onnx
@@ -26,5 +32,8 @@ def export(run: Path, /, *, out: Path | None = None) -> None:
             difference = to_onnx(loaded, path)
         except ExportError as error:
             raise CommandError(str(error)) from error
+    if json:
+        print_json({"file": str(path), "checked_at": CHECKED_AT, "largest_difference": difference})
+        return
     sizes = ", ".join(f"{B} × {T}" for B, T in CHECKED_AT)
     print(f"{path}: onnxruntime agrees at {sizes} (sequences × steps); largest difference {difference:.1e}")

@@ -41,6 +41,10 @@ Horizon = Annotated[int, Parameter(group=FORECAST, converter=whole)]
 Season = Annotated[int | None, Parameter(group=FORECAST, converter=whole)]
 
 
+Json = Annotated[bool, Parameter(negative=())]
+Quiet = Annotated[bool, Parameter(negative=())]
+
+
 def names(hint: Any, tokens: tuple[Token, ...]) -> tuple[str, ...]:
     """Names between commas; those of a TOML file, which has lists, as they are."""
     return tuple(
@@ -188,6 +192,10 @@ class TrainOptions(DataOptions):
     """Updates (200) or time (30s, 5min, 1h) between checkpoints, which are in RUN.unfinished until the training has ended."""
     resume: Annotated[bool, Parameter(group=RUN, negative=())] = False
     """Go on from the last checkpoint of the run named by --out, with its options."""
+    json: Annotated[bool, Parameter(group=RUN, negative=())] = False
+    """End with the results for machines, in place of tables."""
+    quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False
+    """Say nothing but results and errors."""
     config: Annotated[Path | None, Parameter(group=RUN)] = None
     """A TOML file of these options; those on the command line come first."""
 
@@ -196,7 +204,7 @@ class TrainOptions(DataOptions):
         return {name: value for name, value in asdict(self).items() if value is not None and name not in ABOUT_FILES}
 
 
-ABOUT_FILES = ("out", "overwrite", "checkpoint_every", "resume", "config")
+ABOUT_FILES = ("out", "overwrite", "checkpoint_every", "resume", "json", "quiet", "config")
 """Options that have no bearing on the result."""
 
 

@@ -14,7 +14,7 @@ from cyclopts.config import Dict
 import throughtime
 from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line
-from throughtime.cli.terminal import say
+from throughtime.cli.terminal import quieten, say
 from throughtime.toml_files import read_toml
 
 ENVIRONMENT = "environment"
@@ -44,6 +44,8 @@ def run(tokens: list[str]) -> None:
             raise Refused(f"expected no further argument, found {' '.join(error.unused_tokens or [])!r}") from error
         except CycloptsError as error:
             raise Refused(_told(error)) from error
+        finally:
+            quieten(False)
 
 
 def _told(error: CycloptsError) -> str:

@@ -12,9 +12,13 @@ from throughtime.showing import short
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from throughtime.data import Encoding
     from throughtime.learning import History
+    from throughtime.learning.forecasts import Rolled
 
 TRAIN, VALID, BASELINE = "#1f77b4", "#d95f02", "#666666"
+MOST_SERIES, LAST_STEPS = 4, 300
+"""What a picture of forecasts shows of many series and many steps."""
 LONGEST_LABEL = 20
 """Characters of a class's name beside a confusion matrix."""
 
@@ -65,6 +69,37 @@ def learning_curve(history: History, title: str, baselines: Mapping[str, float])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
+    return figure
+
+
+def forecast(rolled: Rolled, encoding: Encoding, title: str) -> Figure:
+    """The last values of a series, its forecasts with their intervals, and the naive ones, a panel for each of up to four."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    names = encoding.labels[:MOST_SERIES]
+    figure = Figure(figsize=(9.6, 0.8 + 2.8 * len(names)), dpi=150, layout="constrained")
+    panels = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    figure.suptitle(title, parse_math=False)
+    cut = slice(-LAST_STEPS, None)
+    times, horizon = rolled.times[cut], int(rolled.ahead.max())
+    bounds = None if encoding.calibration is None else encoding.calibration.intervals(np.zeros((horizon, encoding.k)))
+    for j, (name, axis) in enumerate(zip(names, panels, strict=True)):
+        ours = rolled.model[cut, j]
+        if bounds is not None:
+            low, high = (ours + bound[rolled.ahead[cut] - 1, j] for bound in bounds)
+            axis.fill_between(times, low, high, color=TRAIN, alpha=0.18, linewidth=0, label="where 80 % should lie")
+        if rolled.seasonal is not None:
+            axis.plot(times, rolled.seasonal[cut, j], ":", color=BASELINE, linewidth=1.2, label="seasonal naive")
+        else:
+            axis.plot(times, rolled.naive[cut, j], ":", color=BASELINE, linewidth=1.2, label="naive")
+        axis.plot(times, ours, color=TRAIN, linewidth=1.6, label=f"forecast, {horizon} ahead")
+        axis.plot(times, rolled.truth[cut, j], color="black", linewidth=1, label="what came")
+        axis.set_ylabel(short(name, LONGEST_LABEL), parse_math=False)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    panels[0].legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    panels[-1].set_xlabel("step of the series")
     return figure
 
 

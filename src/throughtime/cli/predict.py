@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from throughtime.cli.errors import Refused, refusing
-from throughtime.cli.options import NOWHERE, DataOptions, Whole
+from throughtime.cli.options import NOWHERE, DataOptions, Json, Quiet, Whole
+from throughtime.cli.terminal import quieten
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences
@@ -28,7 +29,8 @@ def predict(
     steps: Annotated[Whole | None, AHEAD] = None,
     temperature: Annotated[float, AHEAD] = 1.0,
     seed: Annotated[Whole, AHEAD] = 0,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tell what a trained model predicts.
 
@@ -42,7 +44,9 @@ def predict(
         temperature: of a language model: below 1 favours likelier symbols; 0 takes the likeliest.
         seed: of what a language model draws.
         json: for machines: an object per sequence and line.
+        quiet: say nothing but results and errors.
     """
+    quieten(quiet)
     from throughtime.cli.inputs import inputs, open_run
 
     if options.source is not None and text is not None:

@@ -10,8 +10,8 @@ from throughtime.showing import short
 LABELS = {
     "accuracy": "accuracy",
     "loss": "loss (nats per target)",
-    "bits_per_symbol": "bits per symbol",
-    "perplexity": "perplexity",
+    "bits_per_symbol": "bits per {unit}",
+    "perplexity": "perplexity per {unit}",
     "macro_f1": "macro F1",
 }
 MOST_CLASSES = 50
@@ -30,7 +30,10 @@ def results(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
     rows = []
     for key, label in LABELS.items():
         if key in measured:
-            rows.append((label, f"{measured[key]:.4f}"))
+            rows.append((label.format(unit=measured.get("unit")), f"{measured[key]:.4f}"))
+        if key == "accuracy" and "accuracy_interval" in measured:
+            low, high = measured["accuracy_interval"]
+            rows.append((f"  95 % within {low:.4f} to {high:.4f}", ""))
         if key == "accuracy":
             rows += [(f"  {name}", f"{value:.4f}") for name, value in baselines.items()]
     for name, value in measured.get("spans", {}).items():
@@ -51,6 +54,29 @@ def results(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
+def warning(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str | None:
+    """A sentence where a prediction that knows little does as well, and what to try; None where the model is the best."""
+    if "forecasts" in measured:
+        methods = dict(measured["forecasts"])
+        ours = methods.pop("model")
+        for name, scores in ours.items():
+            rivals = {method: own[name]["mae"] for method, own in methods.items() if own[name]["mae"] is not None}
+            best = min(rivals, key=rivals.__getitem__, default=None)
+            if best is not None and scores["mae"] is not None and scores["mae"] >= rivals[best]:
+                return (
+                    f"The forecasts of {short(name)} are no better than the {best} ones ({scores['mae']:.5g} beside "
+                    f"{rivals[best]:.5g}): take these, or try further inputs, --season or --predict."
+                )
+        return None
+    best = max(baselines, key=baselines.__getitem__, default=None)
+    if best is None or measured["accuracy"] > baselines[best]:
+        return None
+    return (
+        f"The accuracy, {measured['accuracy']:.4f}, is not above that of the baseline '{best}', {baselines[best]:.4f}: "
+        "try more --epochs, another --lr, --bidirectional or more data."
+    )
+
+
 def _forecasts(measured: Mapping[str, Any]) -> str:
     header = (f"forecast, {measured['horizon']} ahead", "series", "MAE", "RMSE", "MASE")
     rows = [
@@ -58,7 +84,10 @@ def _forecasts(measured: Mapping[str, Any]) -> str:
         for method, by_name in measured["forecasts"].items()
         for name, scores in by_name.items()
     ]
-    return table([header, *rows])
+    found = table([header, *rows])
+    if "interval_coverage" in measured:
+        found += f"\n{measured['interval_coverage']:.0%} of the values lie within the 80 % intervals"
+    return found
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from throughtime.cli.errors import CommandError, Refused, one_line, refusing
 from throughtime.cli.options import DEFAULTS, TrainOptions
 from throughtime.cli.parser import ENVIRONMENT
-from throughtime.cli.terminal import say
+from throughtime.cli.terminal import print_json, quieten, say
 from throughtime.showing import short
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from throughtime.anatomy.watch import Watch
     from throughtime.data import Dataset, Encoding
     from throughtime.learning import History
+    from throughtime.learning.forecasts import Rolled
 
 
 def train(options: TrainOptions = DEFAULTS) -> None:
@@ -34,6 +35,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     from throughtime.learning.processes import launched, leave
     from throughtime.learning.windows import checksum
 
+    quieten(options.quiet)
     fabric = launched()
     leads = fabric is None or fabric.is_global_zero
     placed, out = unfinished.place(options, fabric is not None)
@@ -74,12 +76,17 @@ def train(options: TrainOptions = DEFAULTS) -> None:
                 overwrite=options.overwrite or options.resume,
             )
         unfinished.clear(out)
-        _draw(out, options, dataset, history, results, watch)
+        _draw(out, options, dataset, model, history, results, watch)
         last = list(dataset.parts)[-1]
+        if options.json:
+            print_json({"run": str(out), "source": dataset.name, "part": last, **results})
+            return
         print(report.headline(last, dataset.name, results[last]))
         print(report.results(results[last], results["baselines"]))
         samples.show_sample(run.load(out), dataset.parts[last])
         print(f"run folder: {out}")
+        if sentence := report.warning(results[last], results["baselines"]):
+            print(sentence)
 
 
 def _introduce(options: TrainOptions, dataset: Dataset, model: Any) -> None:
@@ -154,7 +161,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
             reduction=options.reduction,
             patience=options.epochs if options.patience is None and dataset.valid is not None else options.patience,
             seed=options.seed,
-            progress=fabric is None or fabric.is_global_zero,
+            progress=(fabric is None or fabric.is_global_zero) and not options.quiet,
             watch=watch,
             checkpoint=checkpoint,
             on_nonfinite=options.on_nonfinite,
@@ -213,9 +220,15 @@ def _measure(options: TrainOptions, dataset: Dataset, model: Any, history: Histo
 
 
 def _draw(
-    out: Path, options: TrainOptions, dataset: Dataset, history: History, results: dict[str, Any], watch: Watch | None
+    out: Path,
+    options: TrainOptions,
+    dataset: Dataset,
+    model: Any,
+    history: History,
+    results: dict[str, Any],
+    watch: Watch | None,
 ) -> None:
-    """Add the learning curve, and the confusion matrix and what was watched where there are such, to the run folder.
+    """Add the learning curve, and the confusion matrix, forecasts and what was watched where there are such, to the run folder.
 
     The run is whole without them: a picture that fails costs a warning.
     """
@@ -232,6 +245,8 @@ def _draw(
         drawn["confusion-matrix.png"] = lambda: pictures.confusion_matrix(
             results[last]["confusion"], dataset.encoding.labels, f"{last} part of {called}"
         )
+    if dataset.task == "forecast":
+        drawn["forecast.png"] = lambda: pictures.forecast(_rolled(options, dataset, model), dataset.encoding, called)
     if watch is not None and watch.looks:
         drawn["memory.png"] = watch.picture
     for name, draw in drawn.items():
@@ -239,3 +254,12 @@ def _draw(
             write_atomically(out / name, pictures.as_png(draw))
         except Exception as error:  # whatever a font or a name makes of it
             say(f"warning: {out / name}: expected a picture, found {type(error).__name__}: {one_line(error)}")
+
+
+def _rolled(options: TrainOptions, dataset: Dataset, model: Any) -> Rolled:
+    """The forecasts of the longest series of the last part."""
+    from throughtime.learning import forecasts
+
+    part = list(dataset.parts.values())[-1]
+    rolled = forecasts.roll(model, part, dataset.encoding, options.horizon, options.season)
+    return max(rolled, key=lambda own: len(own.times))

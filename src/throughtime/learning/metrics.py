@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from throughtime.data.baselines import majority_accuracy, symbol_accuracy
+from throughtime.data.baselines import majority_accuracy, summary_accuracies, symbol_accuracy
 from throughtime.data.calibration import Calibration
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import IGNORED, Sequences
@@ -20,6 +20,7 @@ from throughtime.learning.evaluation import evaluate, predict_logits
 
 MAJORITY = "most frequent label"
 SYMBOL = "most frequent label of each symbol"
+DRAWS = 1000  # of the bootstrap
 HOTTEST = math.log(20)  # of temperatures
 MOST_CONFUSED = 100  # classes; a larger confusion matrix is left out of the results
 
@@ -29,8 +30,11 @@ def measure_labels(
 ) -> dict[str, Any]:
     """The results of a model of labels (the tasks tag, classify and lm), in values that JSON knows.
 
-    Each target counts once: sequences, targets, loss (nats per target) and accuracy. "lm" adds bits_per_symbol and perplexity.
+    Each target counts once: sequences, targets, loss (nats per target) and accuracy. "lm" adds bits_per_symbol, perplexity and
+    unit, which is what both are per: character or word.
     "tag" and "classify" add
+        accuracy_interval: where the accuracy of other such sequences should lie with 95 %, by 1,000 draws of as many sequences,
+            with replacement (the percentile bootstrap of Efron, 1979); not where there is but one;
         macro_f1: the mean over the classes that occur;
         classes: precision, recall, f1 and count of each, by name;
         confusion: how many targets of each class (row) were predicted as each (column), for up to 100 classes;
@@ -43,7 +47,12 @@ def measure_labels(
     if encoding.task == "lm":
         found = evaluate(model, part, truncate=truncate)
         result = {"sequences": len(part), "targets": found.count, "loss": found.loss, "accuracy": found.accuracy}
-        return result | {"bits_per_symbol": found.loss / math.log(2), "perplexity": math.exp(found.loss)}
+        unit = "character" if encoding.vocabulary is not None and encoding.vocabulary.of_characters else "word"
+        return result | {
+            "bits_per_symbol": found.loss / math.log(2),
+            "perplexity": math.exp(found.loss),
+            "unit": unit,
+        }
     logits = predict_logits(model, part, truncate=truncate)
     z = torch.cat(logits) if part.per_step else torch.stack(logits)
     counts = part.y != IGNORED
@@ -54,6 +63,7 @@ def measure_labels(
         "targets": int(counts.sum()),
         "loss": float(cross_entropy(z.double(), torch.from_numpy(part.y), ignore_index=IGNORED)),
         "accuracy": float((true == predicted).mean()),
+        **_interval(part, guessed == part.y, counts),
         **_by_class(true, predicted, encoding.labels),
     }
     if part.per_step and is_bio(encoding.labels):
@@ -78,11 +88,28 @@ def calibrate(model: nn.Module, part: Sequences, encoding: Encoding, truncate: i
 
 
 def baselines(train: Sequences, test: Sequences) -> dict[str, float]:
-    """The accuracy on `test` of predictions that know only how often labels occur in `train`, by name."""
+    """The accuracy on `test` of predictions that know little, by name: how often labels occur in `train`, which label each
+    symbol has most often; of whole sequences, closed or convex models of what does not depend on the order of the steps."""
     found = {MAJORITY: majority_accuracy(train, test)}
     if train.symbolic and train.per_step:
         found[SYMBOL] = symbol_accuracy(train, test)
+    if not train.per_step:
+        found |= summary_accuracies(train, test)
     return found
+
+
+def _interval(part: Sequences, right: np.ndarray, counts: np.ndarray) -> dict[str, list[float]]:
+    """The bootstrap interval of the accuracy over sequences; steps of a sequence are drawn together, as they are alike."""
+    S = len(part)
+    if S < 2:
+        return {}
+    rows = np.repeat(np.arange(S), part.lengths) if part.per_step else np.arange(S)
+    hits = np.bincount(rows[counts], right[counts], minlength=S)
+    asked = np.bincount(rows[counts], minlength=S)
+    random = np.random.default_rng(0)
+    draws = (random.integers(S, size=S) for _ in range(DRAWS))
+    shares = [hits[drawn].sum() / max(asked[drawn].sum(), 1) for drawn in draws]
+    return {"accuracy_interval": np.quantile(shares, (0.025, 0.975)).tolist()}
 
 
 def is_bio(labels: tuple[str, ...]) -> bool:
