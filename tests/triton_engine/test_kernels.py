@@ -209,6 +209,24 @@ def test_layers_run_on_the_engine_that_is_asked_for(kind):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["MGU", "LIF", "LayerNormLSTM"])
+def test_cells_that_are_modules_run_as_kernels(kind):
+    layer = tt.nn.Recurrent(getattr(tt.cells, kind)(3, 6)).to(DEVICE)
+    x = torch.randn(5, 2, 3, device=DEVICE, requires_grad=True)
+    tensors = [x, *layer.parameters()]
+    up = torch.randn(5, 2, 6, device=DEVICE)
+    with tt.engine("triton"):
+        states, _ = layer(x)
+        found = torch.autograd.grad(states, tensors, up)
+    assert layer.engine == "program"
+    with tt.engine("reference"):
+        expected_states, _ = layer(x)
+        expected = torch.autograd.grad(expected_states, tensors, up)
+    torch.testing.assert_close(states, expected_states, rtol=1e-4, atol=1e-5)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_an_elman_network_has_no_kernels():
     net = tt.ElmanNetwork(3, 4, 2)
     with tt.engine("triton"), pytest.raises(RuntimeError, match='engine "triton": expected a layer of throughtime.nn'):
