@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughtime.cli.options import DataOptions, TrainOptions, check_kinds
+from throughtime.cli.options import DataOptions, SourceOptions, TrainOptions, check_kinds
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset, Sequences
@@ -31,38 +31,56 @@ def training_data(options: TrainOptions) -> tuple[TrainOptions, Dataset]:
 
     Raises: ValueError: a source that cannot be read, or is malformed.
     """
+    if options.resume and STDIN in (options.source, options.valid, options.test):
+        raise ValueError("--resume: expected a training on files, as standard input cannot be read again, found -")
+    vectors = absolute(options.vectors)
+    _check_path("vectors", vectors)
+    predict = None if options.predict == "auto" else options.predict
+    model = {"characters": options.characters, "predict": predict, "season": options.season}
+    dataset, chosen = read_source(options, before=options.resume, **model)
+    return replace(options, vectors=vectors, **chosen), dataset
+
+
+def read_source(options: SourceOptions, before: bool = False, **model: Any) -> tuple[Dataset, dict[str, Any]]:
+    """The data of a source, and the options that were chosen by reading it.
+
+    Args:
+        before: whether the options may be those of a training that was begun by version 0.1.
+        model: what `data.load` is told about the model.
+
+    Raises: ValueError: a source that cannot be read, or is malformed.
+    """
     from throughtime import data
     from throughtime.data.sources import SPLIT
 
-    options = replace(options, source=options.source or USUAL)
-    if options.resume and STDIN in (options.source, options.valid, options.test):
-        raise ValueError("--resume: expected a training on files, as standard input cannot be read again, found -")
-    places = {name: absolute(getattr(options, name)) for name in PLACES}
-    places["vectors"] = absolute(options.vectors)
+    places = {name: absolute(getattr(options, name)) for name in PLACES} | {"source": absolute(options.source or USUAL)}
     for name, place in places.items():
-        if place is not None and re.search("[\ud800-\udfff]", place):  # config.toml could not tell it
-            raise ValueError(f"{name}: expected a path whose name is UTF-8, found {place!r}")
-    dividing = {name: getattr(options, name) for name in DIVIDING}
-    given = arguments(
-        _as_before(options.given(), str(options.source), options.task) if options.resume else options.given()
-    )
-    sources = {name: places[name] for name in PLACES}
-    predict = None if options.predict == "auto" else options.predict
-    model = {"characters": options.characters, "predict": predict, "season": options.season}
-    dataset = data.load(**sources, task=options.task, **model, **dividing, **given)  # type: ignore[arg-type]
+        _check_path(name, place)
+    dividing = {name: value for name in DIVIDING if (value := getattr(options, name)) is not None}
+    given = options.given() | dividing
+    given = arguments(_as_before(given, str(places["source"]), options.task) if before else given)
+    dataset = data.load(**places, task=options.task, **model, **given)
     split = options.split or (SPLIT if "split_by" in dataset.reading else None)
-    return replace(options, **places, split=split, task=dataset.task, **dataset.reading), dataset
+    return dataset, {**places, "split": split, "task": dataset.task, **dataset.reading}
+
+
+def _check_path(name: str, place: str | None) -> None:
+    if place is not None and re.search("[\ud800-\udfff]", place):  # config.toml could not tell it
+        raise ValueError(f"{name}: expected a path whose name is UTF-8, found {place!r}")
 
 
 def describe(dataset: Dataset) -> list[str]:
     """What the source was taken for and how to choose otherwise, and what else is to be told about it: a line each."""
+    flags = choices(dataset)
+    return [f"read as {dataset.told}; {', '.join(flags)} change it", *dataset.notes] if flags else list(dataset.notes)
+
+
+def choices(dataset: Dataset) -> list[str]:
+    """The flags that say how the source is read; none for a built-in one."""
     from throughtime.data.readers.formats import FORMATS
 
     form = FORMATS.get(dataset.reading.get("format", ""))
-    if form is None:
-        return list(dataset.notes)
-    flags = ["--format", *(f"--{name}" for name in CHOICES if name in form.takes)]
-    return [f"read as {dataset.told}; {', '.join(flags)} change it", *dataset.notes]
+    return [] if form is None else ["--format", *(f"--{name}" for name in CHOICES if name in form.takes)]
 
 
 def arguments(given: dict[str, Any]) -> dict[str, Any]:

@@ -97,8 +97,8 @@ class DataOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(DataOptions):
-    """Everything that can be chosen about a training; without a source, python-source."""
+class SourceOptions(DataOptions):
+    """What to learn from, and what is held out; without a source, python-source."""
 
     task: Annotated[Literal["tag", "classify", "lm", "forecast"] | None, Parameter(group=DATA)] = None
     """What to predict; found from the data where it is plain."""
@@ -116,6 +116,14 @@ class TrainOptions(DataOptions):
     """Keep a sequence that occurs several times once: held out rather than learnt."""
     shuffle: Annotated[bool | None, Parameter(group=DATA)] = None
     """Text: shuffle the lines before they are divided; where left out, those in alphabetical order."""
+    seed: Annotated[int, Parameter(group=DATA, converter=whole)] = 0
+    """Of what is held out; in a training, of the initial parameters and the shuffling, too."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(SourceOptions):
+    """Everything that can be chosen about a training."""
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""
@@ -168,8 +176,6 @@ class TrainOptions(DataOptions):
     """Loss summed over the steps of a sequence, or averaged over all steps."""
     patience: Annotated[int | None, Parameter(group=LEARNING, converter=whole)] = None
     """Stop after so many epochs without a lower loss on the valid part. The weights of the best epoch are kept either way."""
-    seed: Annotated[int, Parameter(group=LEARNING, converter=whole)] = 0
-    """Of the initial parameters and the shuffling."""
     engine: Annotated[Literal["auto", "native", "torch", "reference"], Parameter(group=LEARNING)] = "auto"
     """Who computes the recurrence."""
     on_nonfinite: Annotated[Literal["stop", "skip"], Parameter(group=LEARNING)] = "stop"
@@ -244,4 +250,5 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 NOWHERE = DataOptions()
+ANYWHERE = SourceOptions()
 DEFAULTS = TrainOptions()

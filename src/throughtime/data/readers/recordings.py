@@ -13,9 +13,10 @@ import polars as pl
 from throughtime.data.errors import DataError
 from throughtime.data.readers.csv_files import open_csv
 from throughtime.data.readers.options import Options
+from throughtime.data.readers.parquet import open_parquet
 from throughtime.data.readers.row_reading import read_table
 from throughtime.data.readers.source import Source
-from throughtime.data.readers.tables import Table, labels, open_frame, texts
+from throughtime.data.readers.tables import Table, labels, texts
 from throughtime.data.records import Records
 
 CHOSEN = ("rows", "header", "id", "time", "features", "target")
@@ -80,7 +81,7 @@ def read_recordings(source: Source, files: Sequence[Path], classes: Sequence[str
 def _open(file: Path, options: Options) -> Table:
     opened = Source.open(file, options.encoding)
     if file.suffix == ".parquet":
-        return open_frame(str(file), pl.scan_parquet(file, glob=False), "a Parquet table")
+        return open_parquet(opened)
     return open_csv(opened, options)
 
 

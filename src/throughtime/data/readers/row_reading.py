@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from throughtime.data.errors import DataError
-from throughtime.data.readers.columns import guess
+from throughtime.data.readers.guesses import guess
 from throughtime.data.readers.long_form import read_long_form
 from throughtime.data.readers.options import TABLE_OPTIONS, Options
 from throughtime.data.readers.sequence_rows import read_sequence_rows
