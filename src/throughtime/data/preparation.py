@@ -70,6 +70,10 @@ def fit_encoding(
         further = tuple(rest)
         if characters:
             alphabet, longest = _alphabet(train, columns[0], min_count)
+        elif all(symbol == vocabulary.unknown for symbol in vocabulary.symbols):
+            different = len({symbol for symbols in columns[0] for symbol in symbols})
+            found = f"none among {different:,} different ones, each of them rarer"
+            raise DataError(train.source, f"symbols that occur {min_count} times or more", found)
     elif characters:
         raise ValueError("characters: expected words, which they spell, found features")
     else:

@@ -35,7 +35,7 @@ TEXTS: tuple[str, ...] = tuple(
     ).split()
 )
 WORDS = "word words token tokens form lemma input text".split()
-FEW, SHARE = 50, 0.2
+FEW, SHARE = 50, 1 / 3
 """A column has labels where there are at most so many, and at most this share of the rows."""
 
 
