@@ -31,14 +31,19 @@ def summary(dataset: Dataset) -> dict[str, Any]:
             "all": int(lengths.sum()),
         },
         "held_out": dataset.reading.get("split_by"),
-        "parts": {
-            name: {"sequences": len(part), "steps": int(part.lengths.sum())} for name, part in dataset.parts.items()
-        },
+        "parts": {name: {"sequences": len(part), "steps": _asked(part)} for name, part in dataset.parts.items()},
         "symbols": _symbols(dataset),
         "columns": _columns(dataset),
         "labels": _labels(dataset),
         "first": _first(dataset),
     }
+
+
+def _asked(part: Sequences) -> int:
+    """How many steps a part has, without those of series that only lead up to it."""
+    if part.context is None or part.y is None:
+        return int(part.lengths.sum())
+    return int((~np.isnan(part.y)).any(axis=1).sum())
 
 
 def _symbols(dataset: Dataset) -> dict[str, Any] | None:
