@@ -197,3 +197,40 @@ def test_a_watch_follows_a_gated_model():
     row = {"epoch": 1.0, "seconds": 1.0}
     watch(rnn, row)
     assert watch.looks[0].horizon == row["horizon"] == anatomy(rnn, x, y, LENGTHS, readout=readout).horizon()
+
+
+class Leaky(nn.Module):
+    """Two matrices by call-level arithmetic, a state of one part."""
+
+    def __init__(self, n, d):
+        super().__init__()
+        self.U, self.W = nn.Linear(n, d, dtype=D64), nn.Linear(d, d, bias=False, dtype=D64)
+
+    def forward(self, x, h):
+        return 0.7 * h + 0.3 * torch.tanh(self.U(x) + self.W(h))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_cell_of_ones_own(reverse):
+    torch.manual_seed(1)
+    layer = tt.nn.Recurrent(lambda n: Leaky(n, 4), 3, bidirectional=True, state_size=4)
+    readout = nn.Linear(8, 5, dtype=D64)
+    x, y = torch.randn(3, 7, 3, dtype=D64), torch.randint(5, (3, 7))
+    a = anatomy(layer, x, y, LENGTHS, readout=readout, direction=int(reverse))
+    states, _ = layer(x.transpose(0, 1), lengths=LENGTHS)
+    z = readout(states).transpose(0, 1)
+    real = torch.arange(7) < LENGTHS.unsqueeze(1)
+    loss = nn.functional.cross_entropy(z[real], y[real], reduction="sum") / 3
+    [expected] = torch.autograd.grad(loss, layer.cells[int(reverse)].W.weight)
+    close(a.total, expected)
+    close(sum(p.total for p in a.ways.values()), a.total)
+
+
+def test_what_is_no_program_or_reads_drives_is_refused():
+    readout = nn.Linear(4, 5, dtype=D64)
+    x, y = torch.randn(3, 7, 3, dtype=D64), torch.randint(5, (3, 7))
+    layer = tt.nn.Recurrent(Leaky(3, 4), engine="loop", state_size=4)
+    with pytest.raises(ValueError, match="net: expected cells that run as programs; no program: asked for"):
+        anatomy(layer, x, y, readout=readout)
+    with pytest.raises(ValueError, match="readout.weight: expected shape"):
+        anatomy(tt.nn.Recurrent(Leaky(3, 4), state_size=4), x, y, readout=nn.Linear(3, 5, dtype=D64))

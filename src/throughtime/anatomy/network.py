@@ -22,7 +22,7 @@ from throughtime import loss, ops
 from throughtime.anatomy.recurrence import Elman, Programmed, Recurrence
 from throughtime.engines import reference_program
 from throughtime.model import ElmanNetwork, bptt
-from throughtime.nn import RNN
+from throughtime.nn import RNN, Recurrent
 from throughtime.nn.layers import Layers
 from throughtime.notation import (
     IGNORED,
@@ -113,12 +113,15 @@ def unroll(
     check_choice("reduction", reduction, REDUCTIONS)
     net, readout = settled(net), None if readout is None else settled(readout)
     recurrent, embedding, V, c = _parts(net, readout)
+    if isinstance(recurrent, Recurrent):
+        _trace(recurrent, x, embedding)
+        check_shape("readout.weight", V, ("k", "d"), (None, _width(recurrent)))
     weights = _weights(recurrent)
     if not -len(weights) <= layer < len(weights):
         raise ValueError(f"layer: expected −{len(weights)} to {len(weights) - 1}, found {layer}")
     if not 0 <= direction < len(weights[0]):
         raise ValueError(f"direction: expected 0{' or 1' if len(weights[0]) == 2 else ''}, found {direction}")
-    n = weights[0][0]["U"].shape[1] if embedding is None else embedding.num_embeddings
+    n = _input_size(recurrent, weights) if embedding is None else embedding.num_embeddings
     several = isinstance(embedding, WordEncoder) and isinstance(x, Tensor) and x.dim() == 3
     words = x[..., 0] if several else x
     B, T = check_inputs(words, n, V.dtype)
@@ -206,20 +209,47 @@ def _parts(net: Any, readout: nn.Linear | None) -> tuple[Any, nn.Embedding | Wor
     """The recurrent part of a network, its embedding, and V and c of its readout."""
     if isinstance(net, ElmanNetwork):
         return net, None, net.V, net.c
-    recurrent = net if isinstance(net, Layers) else getattr(net, "rnn", None)
-    if not isinstance(recurrent, Layers):
+    recurrent = net if isinstance(net, Layers | Recurrent) else getattr(net, "rnn", None)
+    if not isinstance(recurrent, Layers | Recurrent):
         raise TypeError(
-            f"net: expected an ElmanNetwork, a SequenceModel, or an RNN, LSTM or GRU, found {type(net).__name__}"
+            f"net: expected an ElmanNetwork, a SequenceModel, or a layer of throughtime.nn, found {type(net).__name__}"
         )
     linear = getattr(net, "readout", None) if readout is None else readout
     if not isinstance(linear, nn.Linear):
         raise TypeError(f"readout: expected a torch.nn.Linear from states to classes, found {type(linear).__name__}")
-    width = (recurrent.proj_size or recurrent.hidden_size) * (2 if recurrent.bidirectional else 1)
-    check_shape("readout.weight", linear.weight, ("k", "d"), (None, width))
+    if isinstance(recurrent, Layers):
+        check_shape("readout.weight", linear.weight, ("k", "d"), (None, _width(recurrent)))
     if recurrent.dropout and recurrent.training:
         raise ValueError("net: expected no dropout, or net.eval(): dropout draws another network at every run")
     c = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
     return recurrent, getattr(net, "embedding", None), linear.weight, c
+
+
+def _width(recurrent: Any) -> int:
+    """The units that a readout sees."""
+    program, _ = recurrent.recurrences()[-1]
+    return program.outputs[0].width * (2 if recurrent.bidirectional else 1)
+
+
+def _input_size(recurrent: Any, weights: list[list[dict[str, Tensor]]]) -> int:
+    if isinstance(recurrent, ElmanNetwork | RNN):
+        return weights[0][0]["U"].shape[1]
+    return recurrent.recurrences()[0][0].inputs[0].width
+
+
+def _trace(recurrent: Recurrent, x: Any, embedding: Any) -> None:
+    """Run the layer once, so that its cells are programs; refuse what is none, or reads more than x."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: expected a tensor, found {type(x).__name__}")
+    with torch.no_grad():
+        steps = x if embedding is None else embedding(x.clamp_min(0))
+        recurrent(steps if recurrent.batch_first else steps.transpose(0, 1))
+    try:
+        programs = [program for program, _ in recurrent.recurrences()]
+    except RuntimeError as error:
+        raise ValueError(f"net: expected cells that run as programs; {error}") from None
+    if any(len(program.inputs) != 1 for program in programs):
+        raise ValueError("net: expected cells that read x alone, found drives")
 
 
 def _weights(recurrent: Any) -> list[list[dict[str, Tensor]]]:
@@ -257,7 +287,8 @@ def _initial(net: Any, recurrent: Any, s0: State | None, B: int) -> list[tuple[T
             return [(s0,)]  # type: ignore[list-item]
         return [(None if recurrent.s0 is None else recurrent.initial_state(B),)]
     directions = 2 if recurrent.bidirectional else 1
-    count, widths = recurrent.num_layers * directions, recurrent.state_widths
+    count = recurrent.num_layers * directions
+    widths = tuple(v.width for v in recurrent.recurrences()[0][0].state)
     if s0 is None and hasattr(net, "initial_state"):
         s0 = net.initial_state(B)
     if s0 is None:

@@ -19,6 +19,7 @@ from throughtime.nn.over_time import OverTime, Run
 from throughtime.notation import check_choice, check_lengths, check_positive, check_starts
 from throughtime.programs import Program
 from throughtime.tracing import Shape, Traced
+from throughtime.tracing.module_state import held
 
 ENGINES = ("auto", "program", "loop")
 
@@ -125,10 +126,22 @@ class Recurrent(nn.Module):
 
         Raises: RuntimeError: no call yet, or the cell is no program.
         """
-        last = self._loops[0].last
-        if not isinstance(last, Traced):
-            raise RuntimeError("no program: " + (last or "the layer has not run yet"))
-        return last.program
+        return self.recurrences()[0][0]
+
+    def recurrences(self) -> list[tuple[Program, tuple[Tensor, ...]]]:
+        """The program of every layer and direction as the last call ran it, and its weights in the program's order: what the
+        cells' tensors give before any step.
+
+        Raises: RuntimeError: no call yet, or a cell that is no program.
+        """
+        found = []
+        for loop in self._loops:
+            if not isinstance(loop.last, Traced):
+                raise RuntimeError("no program: " + (loop.last or "the layer has not run yet"))
+            parameters, buffers = held(loop.cell)
+            weights = loop.last.weights([p.tensor for p in parameters], [b.tensor for b in buffers])
+            found.append((loop.last.program, weights))
+        return found
 
     def retrace(self) -> None:
         """Trace anew at the next call: for changes that cannot be seen, within objects that the cell holds."""
