@@ -1,9 +1,9 @@
 """The speed of a learning step, beside PyTorch's and JAX's, measured in one process.
 
-Two subjects, each a loss and all its gradients, from the same sequences:
+Subjects, each a loss and all its gradients, from the same sequences:
 
-    step     `ElmanNetwork.loss` and backward                              against torch.nn.RNN + Linear + cross_entropy
-    layer    `throughtime.nn.RNN` + Linear + cross_entropy and backward    against the same
+    step     `ElmanNetwork.loss` and backward                          against torch.nn.RNN + Linear + cross_entropy
+    layer    `throughtime.nn.RNN`, `LSTM` or `GRU` + Linear + cross_entropy and backward    against torch.nn's of the name
 
 The contenders take turns: in each round, each runs for a slice of time, with a pause in which idle threads go to sleep. Of all
 runs, the minimum (what the machine allows) and the median are kept. PyTorch runs with one thread and with all; the better
@@ -29,6 +29,10 @@ import throughtime as tt
 Contender = Callable[[], object]
 
 
+GATES = {"elman": 1, "lstm": 4, "gru": 3}
+"""How many pre-activations each cell has for a state."""
+
+
 @dataclass(frozen=True)
 class Size:
     """One row of the table: T steps, B instances, n inputs, d states, k classes."""
@@ -41,6 +45,7 @@ class Size:
     symbols: bool = False
     ragged: bool = False
     forward_only: bool = False
+    cell: str = "elman"
 
     def __str__(self) -> str:
         flags = [name for name in ("symbols", "ragged", "forward_only") if getattr(self, name)]
@@ -51,7 +56,7 @@ class Size:
     @property
     def flops(self) -> int:
         """Multiplications and additions of a run over whole sequences: 2 per weight and step, thrice with the gradients."""
-        products = self.n * self.d + self.d * self.d + self.k * self.d
+        products = GATES[self.cell] * (self.n * self.d + self.d * self.d) + self.k * self.d
         return 2 * self.T * self.B * products * (1 if self.forward_only else 3)
 
 
@@ -130,11 +135,11 @@ def race(contenders: dict[str, Contender], rounds: int, slice_s: float = 0.15) -
 
 
 def compare(sizes: tuple[Size, ...], rounds: int, threads: int) -> Iterator[Result]:
-    """Time both subjects at every size."""
+    """Time every subject at every size."""
     before = torch.get_num_threads()
     try:
         for size in sizes:
-            for subject in ("step", "layer"):
+            for subject in ("step", "layer") if size.cell == "elman" else ("layer",):
                 contenders = _contenders(size, subject, threads)
                 yield Result(size, subject, race(contenders, rounds))
     finally:
@@ -156,8 +161,9 @@ def _contenders(size: Size, subject: str, threads: int) -> dict[str, Contender]:
     dense = F.one_hot(x, size.n).float() if size.symbols else x
     y = torch.randint(size.k, (size.B, size.T))
     lengths = torch.randint(1, size.T + 1, (size.B,)) if size.ragged else None
-    theirs = _layer_run(nn.RNN, size, dense, y, lengths)
-    ours = _step_run(size, x, y, lengths) if subject == "step" else _layer_run(tt.nn.RNN, size, x, y, lengths)
+    layer = tt.nn.LAYERS[size.cell]
+    theirs = _layer_run(getattr(nn, layer.__name__), size, dense, y, lengths)
+    ours = _step_run(size, x, y, lengths) if subject == "step" else _layer_run(layer, size, x, y, lengths)
     contenders = {"throughtime": _with_threads(threads, ours)}
     for count in sorted({1, threads}):
         contenders[f"torch ({count} thread{'s' if count > 1 else ''})"] = _with_threads(count, theirs)
@@ -181,7 +187,7 @@ def _step_run(size: Size, x: Tensor, y: Tensor, lengths: Tensor | None) -> Conte
 
 
 def _layer_run(make: Any, size: Size, x: Tensor, y: Tensor, lengths: Tensor | None) -> Contender:
-    """RNN + Linear + cross_entropy; ragged sequences arrive packed, labels in the same order."""
+    """Recurrent layer + Linear + cross_entropy; ragged sequences arrive packed, labels in the same order."""
     rnn, readout = make(size.n, size.d, batch_first=True), nn.Linear(size.d, size.k)
     model = nn.ModuleList([rnn, readout])
     inputs, labels = x, y.flatten()

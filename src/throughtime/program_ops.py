@@ -27,7 +27,6 @@ from throughtime.dispatch import (
     COMPOSITE,
     OPERATOR,
     TRACED,
-    derivatives,
     has_changed,
     saved_apart,
     untransformed,
@@ -199,15 +198,10 @@ class _Program(torch.autograd.Function):
         outputs, kept = _parted(series, len(program.outputs), len(program.kept))
         up = Upstream(*_parted(upstream, len(program.outputs), len(program.next)))
         chosen = way((*upstream, *saved))
-        if chosen in (COMPOSITE, TRACED):
-
-            def run(*tensors):
-                call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
-                outputs, final, _ = reference_program.forward(*call, False)
-                return *outputs, *final
-
-            reaching = upstream[: len(program.outputs) + len(program.next)]
-            return None, None, None, None, None, *derivatives(run, tensors, flags, reaching)
+        if chosen in (COMPOSITE, TRACED):  # the program's own way back, in PyTorch's operations
+            walk = reference_program.forward(*call, True)
+            found = reference_program.backward(*call, walk, up, _needs(program, flags))
+            return None, None, None, None, None, *_all_gradients(found)
         if has_changed(ctx.counts):
             with torch.no_grad():
                 outputs, _, kept = _engine(*call).forward(*call, True)

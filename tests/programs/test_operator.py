@@ -115,6 +115,10 @@ def test_a_gradient_that_keeps_its_graph_is_the_programs_own(engine: str) -> Non
         assert plain.abs().max() > 0
         torch.testing.assert_close(plain, kept, rtol=1e-14, atol=1e-14)
     assert all(g.requires_grad for g in by_graph[1])
+    outputs, _ = run_program(SURROGATE, weights, inputs, initial)
+    batched = torch.autograd.grad(outputs[0], tensors, torch.ones(2, *outputs[0].shape).double(), is_grads_batched=True)
+    for plain, both in zip(by_graph[0], batched, strict=True):
+        torch.testing.assert_close(both, torch.stack([plain, plain]), rtol=1e-14, atol=1e-14)
 
 
 def test_third_derivatives(engine: str) -> None:

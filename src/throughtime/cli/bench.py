@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 def bench(
     *,
     rounds: int = 5,
+    cell: Literal["elman", "lstm", "gru"] = "elman",
     ragged: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time the learning step and the layer against torch.nn.RNN (and JAX, where installed), in turns in one process.
+    """Time the learning step and the layer against torch.nn's (and JAX, where installed), in turns in one process.
 
     Args:
         rounds: how often the contenders take turns; more is steadier.
+        cell: whose layer; elman has a learning step of its own, too.
         ragged: lengths uniform in 1..T, against PackedSequence.
         json: for machines.
         quiet: say nothing but results and errors.
@@ -40,7 +42,7 @@ def bench(
     from throughtime.benchmark import SIZES, compare, matrix_product_gflops
 
     threads = torch.get_num_threads()
-    sizes = tuple(replace(size, ragged=True) for size in SIZES if not size.forward_only) if ragged else SIZES
+    sizes = tuple(replace(size, cell=cell, ragged=ragged) for size in SIZES if not (ragged and size.forward_only))
     product = matrix_product_gflops(threads)
     say(f"a 1024³ matrix product runs at {product:.0f} GF/s with {threads} threads")
     rows = []
