@@ -249,13 +249,15 @@ def _distances(t: Tensor, batch_first: bool) -> tuple[int, int]:
 
 def _whole(t: Tensor) -> Tensor:
     """A contiguous tensor whose memory holds its values."""
-    return t.clone() if t.is_neg() or t._is_zerotensor() else t.contiguous()
+    if t.is_neg() or t._is_zerotensor():
+        return t.clone(memory_format=torch.contiguous_format)
+    return t.contiguous()
 
 
 def _rows(t: Tensor) -> Tensor:
     """A tensor whose memory holds its values and whose last dimension is contiguous; the others may have any strides."""
     if t.is_neg() or t._is_zerotensor():
-        return t.clone()
+        return t.clone(memory_format=torch.contiguous_format)
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 

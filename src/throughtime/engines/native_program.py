@@ -76,7 +76,7 @@ class _Call:
         shapes = _shapes(program)
         self.weights = [self.whole(*expected, w) for expected, w in zip(shapes, weights, strict=True)]
         self.inputs = [
-            self.rows(v.name, t, (self.T, self.B, v.width)) if t.dim() == 3 else t.long()
+            self.rows(v.name, t, (self.T, self.B, v.width)) if t.dim() == 3 else native._whole(t.long())
             for v, t in zip(program.inputs, batch.inputs, strict=True)
         ]
         if self.symbols:
@@ -100,7 +100,7 @@ class _Call:
         self.matrices = len(program.matrices)
 
     def whole(self, name, shape, t):
-        t = t.contiguous()
+        t = native._whole(t)
         self.check(name, t, shape, self.dtype)
         return t
 
@@ -108,8 +108,7 @@ class _Call:
         """A tensor whose last dimension is contiguous; the others may have any strides."""
         if t is None:
             return None
-        if t.stride(-1) != 1 and t.shape[-1] != 1:
-            t = t.contiguous()
+        t = native._rows(t)
         self.check(name, t, shape, self.dtype)
         return t
 
@@ -120,12 +119,12 @@ class _Call:
             )
 
     def run(self, code, backward, series, arriving, leaving, leaving_restart, gradients) -> None:
-        addresses = [_address(w) for w in self.weights]
+        addresses = [native._address(w) for w in self.weights]
         native._native.run_program(
-            code, self.dtype is torch.float64, backward, self.T, self.B, _address(self.lengths), _distances(self.starts),
+            code, self.dtype is torch.float64, backward, self.T, self.B, native._address(self.lengths), _distances(self.starts),
             self.reverse, native.num_threads or torch.get_num_threads(), addresses[: self.matrices], addresses[self.matrices :],
-            [n for t in series for n in _distances(t)], _pairs(self.initial), [_address(t) for t in self.restart],
-            _pairs(arriving), _pairs(leaving), [_address(t) for t in leaving_restart], [_address(g) for g in gradients],
+            [n for t in series for n in _distances(t)], _pairs(self.initial), [native._address(t) for t in self.restart],
+            _pairs(arriving), _pairs(leaving), *([native._address(t) for t in own] for own in (leaving_restart, gradients)),
         )  # fmt: skip
 
 
@@ -137,13 +136,9 @@ def _shapes(program: Program) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 def _pairs(tensors) -> list[int]:
-    return [n for t in tensors for n in ((0, 0) if t is None else (t.data_ptr(), t.stride(0)))]
+    return [n for t in tensors for n in ((0, 0) if t is None else (native._address(t), t.stride(0)))]
 
 
 def _distances(t: Tensor | None) -> tuple[int, int, int]:
     """The address of a series, and how far it is from a step to the next, and from a row to the next."""
-    return (0, 0, 0) if t is None else (t.data_ptr(), t.stride(0), t.stride(1))
-
-
-def _address(t: Tensor | None) -> int:
-    return 0 if t is None else t.data_ptr()
+    return (0, 0, 0) if t is None else (native._address(t), t.stride(0), t.stride(1))
