@@ -19,7 +19,8 @@ template <class S>
 struct Relu {
     using Scalar = S;
     THROUGHTIME_INLINE static Vector<S> value(Vector<S> a) { return a < S(0) ? Vector<S>{} : a; }  // NaN stays NaN
-    THROUGHTIME_INLINE static Vector<S> slope(Vector<S> s) { return s > S(0) ? broadcast<S>(S(1)) : Vector<S>{}; }
+    // 1 at NaN, as PyTorch's
+    THROUGHTIME_INLINE static Vector<S> slope(Vector<S> s) { return s <= S(0) ? Vector<S>{} : broadcast<S>(S(1)); }
 };
 
 template <class S>

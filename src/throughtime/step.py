@@ -120,9 +120,9 @@ class _ElmanLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dvalue, *_):
         rest = None, None, None, None, None
-        if (
-            torch.is_grad_enabled()
-        ):  # the gradients themselves will be differentiated: they come from differentiable parts
+        if dvalue is None:  # nothing reaches the loss
+            return *(None,) * 7, *rest
+        if torch.is_grad_enabled():  # the gradients will be differentiated: they come from differentiable parts
             *parts, y, lengths = ctx.saved_tensors
 
             def loss(U, W, b, V, c, x, s0):

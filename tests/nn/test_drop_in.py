@@ -297,3 +297,66 @@ def test_saved_tensor_hooks_see_all_that_is_saved(name: str, engine: str) -> Non
     found = torch.autograd.grad(changed, list(layer.parameters()), torch.ones_like(changed))
     for i, (mine, other) in enumerate(zip(found, expected[-len(found) :], strict=True)):
         assert_close(mine, other, 1e-6, f"gradient {i}")
+
+
+@each_layer
+def test_torch_jit_script_is_refused_in_one_line(name: str) -> None:
+    with (
+        pytest.warns(DeprecationWarning, match="torch.jit.script"),
+        pytest.raises(RuntimeError, match=rf"^torch.jit.script: .*{name}.*[^\n]*$"),
+    ):
+        torch.jit.script(torch.nn.Sequential(getattr(tt.nn, name)(3, 4)))
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_gives_torchs_dtype_of_float32_results(name: str, dtype: torch.dtype, engine: str) -> None:
+    ours, theirs = pair(3, 4, 2, kind=name, bidirectional=True)
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    whole = ours(x)
+    with torch.autocast("cpu", dtype):
+        found = ours(x)
+        try:
+            expected = theirs(x)
+        except RuntimeError:  # oneDNN has no float16 on every processor
+            pytest.skip(f"torch.nn.{name} does not run in {dtype} here")
+    for mine, other, exact in zip(*([r[0], *parts(r[1])] for r in (found, expected, whole)), strict=True):
+        assert mine.dtype == other.dtype
+        assert torch.equal(mine, exact.to(mine.dtype))
+    (g,) = torch.autograd.grad(found[0].float().sum(), x)
+    assert g.dtype == torch.float32
+    wide = getattr(tt.nn, name)(3, 4, dtype=torch.float64)
+    with torch.autocast("cpu", dtype):
+        assert wide(x.double())[0].dtype == torch.float64
+
+
+@each_layer
+@pytest.mark.parametrize("form", ["whole", "packed"])
+def test_dropout_draws_torchs_masks(name: str, form: str, engine: str) -> None:
+    ours, theirs = pair(3, 4, 3, kind=name, dropout=0.5, bidirectional=True, dtype=torch.float64)
+    x: Any = torch.randn(5, 3, 3, dtype=torch.float64)
+    if form == "packed":
+        x = pack_padded_sequence(x, torch.tensor([2, 5, 1]), enforce_sorted=False)
+    found = []
+    for layer in (ours, theirs):
+        torch.manual_seed(3)
+        output, final = layer(x)
+        output = output.data if form == "packed" else output
+        grads = torch.autograd.grad(output.square().sum(), list(layer.parameters()))
+        found.append([output, *parts(final), *grads])
+    for i, (mine, expected) in enumerate(zip(*found, strict=True)):
+        assert_close(mine, expected, 1e-10, f"result {i}")
+
+
+@each_layer
+def test_a_state_that_is_not_a_number_hands_on_what_torch_hands_on(name: str, engine: str) -> None:
+    options = {"nonlinearity": "relu"} if name == "RNN" else {}
+    ours, theirs = pair(3, 4, kind=name, **options)
+    x = torch.randn(5, 2, 3)
+    x[2, 1, 0] = torch.nan
+    x.requires_grad_()
+    for mine, expected in zip(outcome(ours, x, None), outcome(theirs, x, None), strict=True):
+        assert torch.equal(mine.isnan(), expected.isnan())
+    for mine, expected in zip(*(torch.autograd.grad(layer(x)[0].sum(), x) for layer in (ours, theirs)), strict=True):
+        assert torch.equal(mine.isnan(), expected.isnan())
+        assert_close(mine.nan_to_num(), expected.nan_to_num(), 1e-5, "gradient of x")

@@ -64,6 +64,8 @@ class GRU(Layers):
         sizes = input_size, hidden_size, num_layers
         super().__init__("GRU", *sizes, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype)
 
+    _autocast_passes_by = ("cpu",)
+
     def _program(self, n: int) -> Program:
         return gru(n, self.hidden_size, self.bias, self.reset_after)
 

@@ -148,7 +148,7 @@ class Layers(nn.RNNBase):
             source = (real.flatten().cumsum(0) - 1).to(data.device)
             target = real.flatten().nonzero().squeeze(1).to(data.device)
             x = data.index_select(0, source).unflatten(0, (T, B))
-            states, final = self._over(x, state, real.sum(0))
+            states, final = self._over(x, state, real.sum(0), packing=(source, target))
             states = states.flatten(0, 1).index_select(0, target)
         if inverse is not None:
             final = tuple(part.index_select(1, inverse) for part in final)
@@ -161,9 +161,11 @@ class Layers(nn.RNNBase):
         lengths: Tensor | None = None,
         starts: Tensor | None = None,
         batch_first: bool = False,
+        packing: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, State]:
         """The stack over x [T, B, n] or symbols [T, B]: states [T, B, directions · d], finals [layers · directions, B, d] by
-        part. With `batch_first`, T and B trade places in x, `starts` and the states."""
+        part. With `batch_first`, T and B trade places in x, `starts` and the states. `packing`: the packed entry of each
+        padded one, and the padded one of each packed."""
         weights = self._weights()
         lengths = self._check(x, state, lengths, batch_first, weights[0][1])
         if starts is not None:
@@ -184,14 +186,35 @@ class Layers(nn.RNNBase):
             if i and not reverse:
                 x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
                 if self.dropout and self.training:
-                    x = self._drop(x, batch_first)
+                    x = self._drop(x, batch_first, packing)
                 outputs = []
             initial = None if state is None else tuple(part[i] for part in state)
             states, final = self._one(i, own, Pass(x, initial, lengths, starts, reverse, batch_first))
             outputs.append(states)
             finals.append(final)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-        return x, tuple(p[0] if len(p) == 1 else torch.cat(p) for p in zip(*finals, strict=True))
+        final = tuple(p[0] if len(p) == 1 else torch.cat(p) for p in zip(*finals, strict=True))
+        if torch._C._is_any_autocast_enabled():
+            dtype = self._autocast_dtype(x)
+            return x.to(dtype), tuple(part.to(dtype) for part in final)
+        return x, final
+
+    def _autocast_dtype(self, states: Tensor) -> torch.dtype:
+        """The dtype of the results under autocast, that of torch.nn's layer. They are computed in float32 all the same."""
+        device = states.device.type
+        lowered = states.dtype == torch.float32 and device not in self._autocast_passes_by
+        return torch.get_autocast_dtype(device) if lowered and torch.is_autocast_enabled(device) else states.dtype
+
+    _autocast_passes_by: tuple[str, ...] = ()
+    """The devices where autocast leaves torch.nn's layer of this name as it is."""
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script calls."""
+        name = type(self).__name__
+        raise RuntimeError(
+            f"torch.jit.script: throughtime.nn.{name} is not written in TorchScript; torch.compile and torch.export take it as "
+            f"it is, and torch.nn.{name} takes its state_dict"
+        )
 
     def _one(self, i: int, weights: Sequence[Tensor], over: Pass) -> tuple[Tensor, State]:
         """Recurrence i of the stack: its states, contiguous, and its final state by part [1, B, width]."""
@@ -229,8 +252,13 @@ class Layers(nn.RNNBase):
         except KeyError:  # pruned or parametrized: an attribute that is computed
             return self.all_weights
 
-    def _drop(self, x: Tensor, batch_first: bool) -> Tensor:
-        """Dropout, laid out steps first, so that the random numbers fall as in torch.nn's layers."""
+    def _drop(self, x: Tensor, batch_first: bool, packing: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Dropout, laid out as torch.nn's layers have it, steps first and packed where they were, so that the random numbers
+        fall alike."""
+        if packing is not None:
+            source, target = packing
+            steps = dropout(x.flatten(0, 1).index_select(0, target), self.dropout)
+            return steps.index_select(0, source).view_as(x)
         steps = dropout((x.transpose(0, 1) if batch_first else x).contiguous(), self.dropout)
         return steps.transpose(0, 1) if batch_first else steps
 
