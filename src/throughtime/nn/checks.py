@@ -30,7 +30,7 @@ def check_step(cell: str, input: Tensor, hx: Tensor | None, input_size: int, hid
     if input.dim() not in (1, 2):
         raise ValueError(f"{cell}: Expected input to be 1D or 2D, got {input.dim()}D instead")
     if input.shape[-1] != input_size:
-        raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]}, expected {input_size}")
+        raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {input_size}")
     if hx is None:
         return
     if hx.dim() != input.dim():
