@@ -33,6 +33,8 @@ def check_step(cell: str, input: Tensor, hx: Tensor | None, input_size: int, hid
         raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {input_size}")
     if hx is None:
         return
+    if hx.dim() not in (1, 2):
+        raise ValueError(f"{cell}: Expected hidden to be 1D or 2D, got {hx.dim()}D instead")
     if hx.dim() != input.dim():
         raise ValueError(f"{cell}: Expected hidden to be {input.dim()}D like the input, got {hx.dim()}D instead")
     if hx.shape[-1] != hidden_size:

@@ -170,13 +170,14 @@ class Layers(nn.RNNBase):
         lengths = self._check(x, state, lengths, batch_first, weights[0][1])
         if starts is not None:
             check_starts(starts, x.shape[:2], batch_first)
-
         over = Pass(x, state, lengths, starts, False, batch_first)
         if fused.serves(self, weights[0][1], x, *(state or ())):
             return fused.run(self, weights, over)
-        return self._stack(weights, over)
+        return self._stack(weights, over, packing)
 
-    def _stack(self, weights: Sequence[Sequence[Tensor]], over: Pass) -> tuple[Tensor, State]:
+    def _stack(
+        self, weights: Sequence[Sequence[Tensor]], over: Pass, packing: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, State]:
         """The stack layer by layer, by any engine but torch's."""
         x, state, lengths, starts, _, batch_first = over
         finals: list[State] = []
