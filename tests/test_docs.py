@@ -14,7 +14,7 @@ LINK = re.compile(r"""\]\(([^)#:\s]+)[^):\s]*\)|src="([^":]+)\"""")
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/tutorial.md", "docs/cells.md", "docs/tracing.md"])
 def test_every_python_block_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, in one namespace; a line of an error is the document's."""
     text = (ROOT / document).read_text(encoding="utf-8")

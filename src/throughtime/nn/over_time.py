@@ -22,7 +22,8 @@ from throughtime.nn.cell_calls import Result, Structure, own_structure, sizes_of
 from throughtime.nn.cell_loop import walk
 from throughtime.program_ops import run_program
 from throughtime.tracing import CannotTraceError, Naming, Shape, Signature, Traced, trace
-from throughtime.tracing.module_state import Held, exchanged, held, hooked, settings
+from throughtime.tracing.module_state import Held, all_buffers, exchanged, held, hooked, settings
+from throughtime.weights import dtype_of
 
 _OWN_FILES = (str(Path(__file__).parents[1]), str(Path(str(torch.__file__)).parent))
 STATE_NAMES = {1: ("h",), 2: ("h", "c")}
@@ -61,14 +62,14 @@ class OverTime:
         """The structure and shapes of the state where none is given."""
         key = (_shape(x), *map(_shape, drives))
         if key not in self.structures:
-            parameters, buffers = held(self.cell)
-            like = next((p.tensor for p in parameters if p.tensor.is_floating_point()), None)
-            dtype = like.dtype if like is not None else x.dtype if x.is_floating_point() else torch.get_default_dtype()
+            own = any(p.is_floating_point() for p in self.cell.parameters())
+            dtype = x.dtype if not own and x.is_floating_point() else dtype_of(self.cell)
             if self.state_size is not None:
                 structure, sizes = sizes_of(self.state_size)
                 self.structures[key] = structure, [Shape(size, dtype) for size in sizes]
             else:
                 given = [_probe(t) for t in (x, *drives)]
+                buffers = all_buffers(self.cell)
                 copies = [b.tensor.clone() for b in buffers]  # a look changes nothing
                 with torch.no_grad(), torch.random.fork_rng(devices=[]), exchanged(buffers, copies):
                     structure, zeros = own_structure(self.cell, given[0], given[1:])

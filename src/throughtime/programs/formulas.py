@@ -31,7 +31,7 @@ class _Writer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.shown = self.names()
-        self.made = {}
+        self.made: dict[str, list[Instruction]] = {}
         for i in (*program.forward, *program.backward):
             self.made.setdefault(i.out.vector, []).append(i)
         self.uses: Counter[str] = Counter()
@@ -127,7 +127,7 @@ class _Writer:
         return f"{name}({', '.join(v for v, _ in values)})", ATOM
 
     def operand(self, o: Window | float) -> tuple[str, int]:
-        if isinstance(o, float):
+        if not isinstance(o, Window):
             return f"{o:g}" if float(f"{o:g}") == o else repr(o), ATOM if o >= 0 else SUM
         if self.stands_inside(o.vector):
             return self.instruction(self.made[o.vector][0])

@@ -40,6 +40,16 @@ def held(cell: nn.Module) -> tuple[list[Held], list[Held]]:
     return parameters, buffers
 
 
+def all_buffers(cell: nn.Module) -> list[Held]:
+    """Every buffer, also of what computes parameters."""
+    return [
+        Held(f"{prefix}.{key}", module, key, "buffer", b)
+        for prefix, module in cell.named_modules()
+        for key, b in module._buffers.items()
+        if b is not None
+    ]
+
+
 def _parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """All submodules but those that compute parameters, with their names as prefixes."""
     yield prefix, module
