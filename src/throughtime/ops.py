@@ -361,7 +361,7 @@ def _flops(x_shape, U_shape, W_shape, *_args, **_kwargs) -> int:
 def _backward_flops(
     dstates,
     dfinal,
-    states_shape,
+    states,
     x_shape,
     U_shape,
     W_shape,
@@ -370,12 +370,13 @@ def _backward_flops(
     nonlinearity,
     reverse,
     needs,
-    *_args,
+    batch_first=False,
     **_kwargs,
 ) -> int:
-    needs_x, needs_U, needs_W, *_ = needs
+    needs_x, needs_U, needs_W, _, needs_s0 = needs
     of_U = (needs_x + (needs_U and len(x_shape) == 3)) * math.prod(U_shape)
-    return 2 * x_shape[0] * x_shape[1] * (of_U + (1 + needs_W) * math.prod(W_shape))
+    steps, B = x_shape[0] * x_shape[1], x_shape[0 if batch_first else 1]
+    return 2 * (steps * (of_U + (1 + needs_W) * math.prod(W_shape)) - (not needs_s0) * B * math.prod(W_shape))
 
 
 _library.impl("recurrence", _forward, "CompositeExplicitAutograd")

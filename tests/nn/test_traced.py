@@ -61,3 +61,17 @@ def test_what_a_tracer_cannot_keep_is_refused_by_name(layer: tuple[str, ...]) ->
     made = getattr(tt.nn, name)(3, 4, 1, *nonlinearity)
     with pytest.raises(RuntimeError, match="torch.export"):
         torch.jit.trace(made, (torch.randn(5, 2, 3),))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("of_state", [False, True])
+def test_flops_are_counted_as_torchs(of_state: bool, batch_first: bool) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x, h_0 = torch.randn(5, 2, 3), torch.randn(1, 5 if batch_first else 2, 4, requires_grad=of_state)
+    counts = []
+    for RNN in (tt.nn.RNN, torch.nn.RNN):
+        with FlopCounterMode(display=False) as counter:
+            RNN(3, 4, batch_first=batch_first)(x, h_0)[0].sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
