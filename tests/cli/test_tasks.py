@@ -93,7 +93,9 @@ def test_spans_of_bio_labels(command):
     assert command("train", "train.conll", "--test", "train.conll", "--epochs", 8, "--lr", 0.1, *SMALL).status == 0
     stored = json.loads(Path("run/metrics.json").read_text())["test"]
     assert stored["accuracy"] == 1.0
-    assert stored["spans"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    types = {kind: {"precision": 1.0, "recall": 1.0, "f1": 1.0, "count": 8} for kind in ("LOC", "PER")}
+    assert stored["spans"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "types": types}
+    assert run.load("run").encoding.scheme == "IOB2"
 
 
 def test_a_folder_of_names(command):
@@ -166,7 +168,8 @@ def test_a_forecast_stands_beside_the_naive_ones(command, refused):
     assert (evaluated["horizon"], evaluated["season"]) == (3, 12)
     assert json.loads(command("evaluate", "run", "--horizon", 1, "--json").out)["horizon"] == 1
     rows = [line.split("\t") for line in command("predict", "run", "waves.csv", "--steps", 2).out.splitlines()]
-    assert rows[0] == ["series", "step", "y"]
+    assert rows[0] == ["series", "step", "y", "y low", "y high"]
+    assert all(float(low) <= float(high) for *_, low, high in rows[1:])
     assert [row[:2] for row in rows[1:]] == [["one", "1"], ["one", "2"], ["two", "1"], ["two", "2"]]
     found = json.loads(command("predict", "run", "waves.csv", "--steps", 2, "--json").out.splitlines()[0])
     assert [f"{value:.6g}" for value in found["forecast"]["y"]] == [row[2] for row in rows[1:3]]
@@ -182,7 +185,7 @@ def test_a_forecast_from_other_inputs_looks_one_step_ahead(command, refused):
     Path("series.csv").write_text("\n".join(["t,x,y", *lines]) + "\n")
     arguments = ("series.csv", "--time", "t", "--features", "x", "--target", "y", "--task", "forecast", *SMALL)
     assert command("train", *arguments, "--epochs", 1).status == 0
-    assert command("predict", "run").out.splitlines()[0] == "series\tstep\ty"
+    assert command("predict", "run").out.splitlines()[0] == "series\tstep\ty\ty low\ty high"
     expected = "steps: expected 1 of a model that forecasts y from other inputs, found 2"
     assert refused("predict", "run", "--steps", 2) == expected
     expected = "horizon: expected 1 of a model that forecasts y from other inputs, found 2"

@@ -82,7 +82,8 @@ def test_spans_count_whole():
     # true: a span of two and a span of one; predicted: the first one cut short, the second right
     part = Sequences.from_arrays([np.array([1, 0, 0, 1])], [np.array([1, 2, 0, 1])])
     found = metrics.measure_labels(Fixed(sure(0, 1, 2)), part, Encoding("tag", labels, vocabulary=LETTERS))
-    assert found["spans"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    kind = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "count": 2}
+    assert found["spans"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "types": {"P": kind}}
 
 
 @pytest.mark.parametrize("labels", [("O", "B-P", "X"), ("NOUN", "VERB"), ("O", "B-P"), ("I", "O"), ("B-", "I-", "O")])
@@ -132,8 +133,8 @@ def test_the_baselines_of_whole_sequences_know_what_has_no_order():
     features = [random.normal(size=(9, 2)) * (1 + 4 * (label == 1)) + 5 * (label == 2) for label in labels]
     part = Sequences.from_arrays(features, labels, per_step=False)
     found = metrics.baselines(part.take(range(40)), part.take(range(40, 60)))
-    assert found.keys() == {"most frequent label", "nearest mean", "logistic regression of means and ranges"}
-    assert min(found["nearest mean"], found["logistic regression of means and ranges"]) >= 0.9
+    assert found.keys() == {"most frequent label", "nearest mean", "logistic regression of summaries"}
+    assert min(found["nearest mean"], found["logistic regression of summaries"]) >= 0.9
     assert found["most frequent label"] < 0.4
     words = [random.permutation([label] * 3 + [3, 4]) for label in labels]
     symbols = Sequences.from_arrays(words, labels, per_step=False)

@@ -26,7 +26,7 @@ LR, LR_OF_WORDS = 3e-3, 6e-3
 """Of adam and adamw, whose own default of 0.001 is too low for ten epochs and a rate that falls to 0; more of labelled words,
 which dropout slows down."""
 LARGEST_BATCH, FEWEST_BATCHES = 32, 10
-"""32 sequences an update, and fewer where an epoch would have under ten updates."""
+"""32 sequences an update, and fewer where each has one label and an epoch would have under ten updates."""
 EPOCHS, UPDATES, UPDATES_BY_ROW, MOST_EPOCHS = 10, 500, 1000, 200
 """Ten passes, and more (at most 200) of data so small that they would make under 500 updates, or under a thousand where a
 sequence has but one label to learn from."""
@@ -55,7 +55,8 @@ def decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
     lr = LR_OF_WORDS if words else LR
     batch_size = options.batch_size
     if batch_size is None and options.optimizer != "gd":
-        batch_size = min(LARGEST_BATCH, max(1, len(dataset.train) // FEWEST_BATCHES))
+        fewest = FEWEST_BATCHES if by_row else 1
+        batch_size = min(LARGEST_BATCH, max(1, len(dataset.train) // fewest))
     return replace(
         options,
         bidirectional=bidirectional,

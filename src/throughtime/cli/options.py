@@ -167,7 +167,7 @@ class TrainOptions(SourceOptions):
     epochs: Annotated[int | Literal["auto"], Parameter(group=LEARNING, converter=whole)] = "auto"
     """Passes over the training part; auto: 10, and up to 200 of data that would make few updates."""
     batch_size: Annotated[int | None, Parameter(group=LEARNING, converter=whole)] = None
-    """Sequences computed side by side; where left out 32 or the tenth of all that is less, and all of them for gd."""
+    """Sequences computed side by side; where left out 32 (a tenth, of few with one label each), and all of them for gd."""
     truncate: Annotated[int | Literal["auto", "none"], Parameter(group=LEARNING, converter=whole)] = "auto"
     """Steps after which the gradient is cut and the state carried on; auto: 200 for sequences of over 1000 steps."""
     clip_norm: Annotated[float | Literal["auto", "none"], Parameter(group=LEARNING)] = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -14,6 +14,8 @@ from throughtime.cli.options import NOWHERE, DataOptions, Json, Quiet, Whole
 from throughtime.cli.terminal import quieten
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from throughtime.data import Sequences
     from throughtime.learning.run import Run
 
@@ -67,10 +69,16 @@ def predict(
     for i, z in enumerate(logits):
         name = str(i) if sequences.names is None else sequences.names[i]
         if z.dim() == 1:
-            _print_class(loaded, name, z.double().softmax(0).tolist(), json)
+            _print_class(loaded, name, probabilities(loaded, z), json)
         else:
-            labels = [loaded.encoding.labels[label] for label in z.argmax(-1).tolist()]
+            labels = [loaded.encoding.labels[label] for label in loaded.encoding.decode(z.numpy()).tolist()]
             _print_tags(loaded, name, sequences, i, labels, json)
+
+
+def probabilities(run: Run, z: Tensor) -> list[float]:
+    """Of the classes, from logits [k], as calibrated on the validation part."""
+    calibration = run.encoding.calibration
+    return (z.double() / (1.0 if calibration is None else calibration.temperature)).softmax(0).tolist()
 
 
 def _write(
@@ -89,19 +97,29 @@ def _write(
 
 def _forecast(run: Run, sequences: Sequences, steps: int, json: bool) -> None:
     """The values after the end of each series: a row per step, tabs between columns."""
+    import numpy as np
+
     from throughtime.learning.forecasts import forecast_part
 
-    names = run.encoding.labels
+    names, calibration = run.encoding.labels, run.encoding.calibration
     ahead = forecast_part(run.model, run.encoding, sequences, steps)
+    measured = calibration is not None and bool(calibration.spread)
     if not json:
-        print("\t".join(["series", "step", *names]))
+        bounds = [f"{name} {side}" for name in names for side in ("low", "high")] if measured else []
+        print("\t".join(["series", "step", *names, *bounds]))
     for i, values in enumerate(ahead):
         series = str(i) if sequences.names is None else sequences.names[i]
+        found = None if calibration is None else calibration.intervals(values)
         if json:
-            found = dict(zip(names, values.T.tolist(), strict=True))
-            print(json_module.dumps({"name": series, "forecast": found}, ensure_ascii=False))
+            told: dict[str, Any] = {"name": series, "forecast": dict(zip(names, values.T.tolist(), strict=True))}
+            if found is not None:
+                told["interval"] = {
+                    name: [low, high] for name, low, high in zip(names, *(b.T.tolist() for b in found), strict=True)
+                }
+            print(json_module.dumps(told, ensure_ascii=False))
             continue
-        for step, row in enumerate(values.tolist(), 1):
+        columns = values if found is None else np.column_stack([values, np.stack(found, -1).reshape(len(values), -1)])
+        for step, row in enumerate(columns.tolist(), 1):
             print("\t".join([series, str(step), *(f"{value:.6g}" for value in row)]))
 
 

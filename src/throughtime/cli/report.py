@@ -36,9 +36,18 @@ def results(measured: Mapping[str, Any], baselines: Mapping[str, float]) -> str:
             rows.append((f"  95 % within {low:.4f} to {high:.4f}", ""))
         if key == "accuracy":
             rows += [(f"  {name}", f"{value:.4f}") for name, value in baselines.items()]
-    for name, value in measured.get("spans", {}).items():
-        rows.append((f"spans: {'F1' if name == 'f1' else name}", f"{value:.4f}"))
+    spans = measured.get("spans", {})
+    for name in ("precision", "recall", "f1"):
+        if name in spans:
+            rows.append((f"spans: {'F1' if name == 'f1' else name}", f"{spans[name]:.4f}"))
     lines = [table(rows)]
+    if spans.get("types"):
+        header = ("span", "precision", "recall", "F1", "count")
+        body = [
+            (name, *(f"{row[score]:.4f}" for score in ("precision", "recall", "f1")), f"{row['count']:,}")
+            for name, row in spans["types"].items()
+        ]
+        lines += ["", table([header, *body])]
     if "classes" in measured:
         header = ("class", "precision", "recall", "F1", "count")
         classes = sorted(measured["classes"].items(), key=lambda item: -item[1]["count"])[:MOST_CLASSES]

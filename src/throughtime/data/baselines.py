@@ -72,7 +72,7 @@ def summary_accuracies(train: Sequences, test: Sequences) -> dict[str, float]:
     else:
         models = {
             "nearest mean": make_pipeline(StandardScaler(), NearestCentroid()),
-            "logistic regression of means and ranges": make_pipeline(
+            "logistic regression of summaries": make_pipeline(
                 StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS)
             ),
         }

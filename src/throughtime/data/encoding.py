@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from throughtime.data.calibration import Calibration
+from throughtime.data.spans import SCHEMES, decode, transitions
 from throughtime.data.vocabulary import Vocabulary
 
 TASKS = ("tag", "classify", "lm", "forecast")
@@ -69,6 +71,7 @@ class Encoding:
             or "mean", that of the training part.
         flagged: the features that lacked values in the training part. Each has a further input after the features, in this
             order: 1 where its value is missing, else 0.
+        scheme: of labels that mark spans, see `spans`; None: they do not.
         lag: of a forecast, what is read and predicted in place of the series: see `differences`.
         calibration: what the validation part taught about the outputs; None: nothing.
 
@@ -88,6 +91,7 @@ class Encoding:
     longest: int = 0
     fill: str = "mean"
     flagged: tuple[str, ...] = ()
+    scheme: str | None = None
     lag: int = 0
     calibration: Calibration | None = None
 
@@ -105,6 +109,8 @@ class Encoding:
             raise ValueError(f"labels: expected at least one, no two alike, found {list(self.labels)}")
         if self.lag < 0 or (self.lag and not set(self.labels) <= set(self.features or ())):
             raise ValueError(f"lag: expected 0, or the series among the features, found {self.lag}")
+        if self.scheme not in (None, *SCHEMES):
+            raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}, found {self.scheme!r}")
         if self.fill not in FILLS:
             raise ValueError(f"fill: expected one of {', '.join(FILLS)}, found {self.fill!r}")
         unknown = set(self.flagged) - set(self.features or ())
@@ -146,6 +152,16 @@ class Encoding:
         spelling = () if self.characters is None else (len(self.characters) + 1,) * self.longest
         return (*map(len, self.vocabularies), *spelling)
 
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """The most probable labels [T] of logits [T, k], without transitions that spans do not allow."""
+        if self.scheme is None or not len(z):
+            return z.argmax(-1)
+        return decode(z, self._transitions)
+
+    @cached_property
+    def _transitions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return transitions(self.labels, self.scheme or "")
+
     @property
     def k(self) -> int:
         """Number of outputs: classes, or values to forecast."""
@@ -179,6 +195,7 @@ class Encoding:
             "longest": self.longest,
             "fill": self.fill,
             "flagged": list(self.flagged),
+            "scheme": self.scheme,
             "lag": self.lag,
             "calibration": None if self.calibration is None else self.calibration.to_json(),
         }
@@ -206,6 +223,7 @@ class Encoding:
                 longest=int(data.get("longest", 0)),
                 fill=data.get("fill", "mean"),
                 flagged=tuple(data.get("flagged", [])),
+                scheme=data.get("scheme"),
                 lag=int(data.get("lag", 0)),
                 calibration=Calibration.from_json(data["calibration"]) if data.get("calibration") else None,
             )

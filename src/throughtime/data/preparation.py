@@ -14,6 +14,7 @@ from throughtime.data.encoding import LONGEST_WORD, Encoding, Standardizer
 from throughtime.data.errors import DataError
 from throughtime.data.records import Records
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.data.spans import scheme_of
 from throughtime.data.vocabulary import Vocabulary
 
 MIN_COUNT = 2  # a symbol that occurs once teaches little about itself, but something about unknown ones
@@ -102,6 +103,7 @@ def fit_encoding(
         longest,
         train.fill,
         flagged,
+        scheme_of(labels, train.targets or ()) if train.task == "tag" else None,
         lag,
     )
 

@@ -38,7 +38,8 @@ def measure_labels(
         macro_f1: the mean over the classes that occur;
         classes: precision, recall, f1 and count of each, by name;
         confusion: how many targets of each class (row) were predicted as each (column), for up to 100 classes;
-        spans: where all labels are BIO tags, precision, recall and f1 of whole spans (Tjong Kim Sang and Buchholz, 2000).
+        spans: where labels mark spans, precision, recall and f1 of whole ones (Tjong Kim Sang and Buchholz, 2000), and
+            types, the same of each kind with its count. Labels are then predicted without transitions that cannot be.
 
     Raises: ValueError: the sequences have no targets.
     """
@@ -56,7 +57,8 @@ def measure_labels(
     logits = predict_logits(model, part, truncate=truncate)
     z = torch.cat(logits) if part.per_step else torch.stack(logits)
     counts = part.y != IGNORED
-    guessed = z.argmax(-1).numpy()
+    decoded = encoding.scheme is not None and part.per_step
+    guessed = np.concatenate([encoding.decode(own.numpy()) for own in logits]) if decoded else z.argmax(-1).numpy()
     true, predicted = part.y[counts], guessed[counts]
     result = {
         "sequences": len(part),
@@ -135,8 +137,8 @@ def _by_class(true: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]) -
     return found
 
 
-def _spans(part: Sequences, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    from seqeval.metrics import f1_score, precision_score, recall_score
+def _spans(part: Sequences, predicted: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 
     assert part.y is not None
     true, guessed = [], []
@@ -144,8 +146,11 @@ def _spans(part: Sequences, predicted: np.ndarray, names: tuple[str, ...]) -> di
         steps = np.arange(begin, end)[part.y[begin:end] != IGNORED]
         true.append([names[label] for label in part.y[steps]])
         guessed.append([names[label] for label in predicted[steps]])
-    return {
-        "precision": float(precision_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
-        "recall": float(recall_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
-        "f1": float(f1_score(true, guessed, zero_division=0)),  # type: ignore[arg-type]
-    }
+    scores = ("precision", "recall", "f1")
+    whole = precision_recall_fscore_support(true, guessed, average="micro", zero_division=0)  # type: ignore[arg-type]
+    found: dict[str, Any] = dict(zip(scores, map(float, whole[:3]), strict=True))  # type: ignore[arg-type]
+    kinds = sorted({kind for rows in (true, guessed) for own in rows for kind, _, _ in get_entities(own)})
+    columns = precision_recall_fscore_support(true, guessed, average=None, zero_division=0)  # type: ignore[arg-type]
+    rows = zip(kinds, *(np.asarray(column).tolist() for column in columns), strict=True)
+    found["types"] = {kind: {"precision": p, "recall": r, "f1": f, "count": int(n)} for kind, p, r, f, n in rows}
+    return found

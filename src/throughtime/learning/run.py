@@ -137,7 +137,8 @@ class Run:
         """
         labels = np.asarray(self.encoding.labels, dtype=object)
         return [
-            labels[z.argmax(-1).numpy()].tolist() if z.dim() > 1 else labels[int(z.argmax())] for z in self.logits(x)
+            labels[self.encoding.decode(z.numpy())].tolist() if z.dim() > 1 else labels[int(z.argmax())]
+            for z in self.logits(x)
         ]
 
     @property
