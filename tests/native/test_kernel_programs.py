@@ -9,6 +9,7 @@ import random
 import pytest
 import torch
 from program_problems import check_program, make_program_problem, run_program_backward, run_program_forward
+from programs.mgu import mgu
 from random_programs import random_program
 
 from throughtime.engines import native, native_program
@@ -26,6 +27,7 @@ CELLS = {
     "gru 17": gru(3, 17),
     "gru 64": gru(16, 64),
     "gru 17 reset before": gru(5, 17, reset_after=False),
+    "mgu 17": mgu(3, 17),
     "gru 32 reset before": gru(5, 32, bias=False, reset_after=False),
 }
 RANDOM = int(os.environ.get("THROUGHTIME_FUZZ", "240"))

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from programs.mgu import mgu
 
+from throughtime.cells import MGU
 from throughtime.engines import reference_program
 from throughtime.programs import elman, gru, levels, lstm, parse
 from throughtime.programs.calls import Batch, Needs, Recurrence, Upstream
@@ -18,6 +20,7 @@ PROGRAMS = {
     "gru": gru(3, 4),
     "gru without bias": gru(1, 3, bias=False),
     "gru, reset before": gru(3, 4, reset_after=False),
+    "mgu": mgu(3, 4),
 }
 TINY = """
     tiny
@@ -188,3 +191,42 @@ def test_a_program_that_no_engine_could_run_is_refused(line, instead, message):
     assert line in TINY
     with pytest.raises(ValueError, match=message):
         parse(TINY.replace(line, instead))
+
+
+def test_the_minimal_gated_unit_is_the_cell_of_this_name():
+    cell, T, B = MGU(3, 4).double(), 5, 2
+    weights = (cell.U.weight, torch.cat([cell.W_f.weight, cell.W_n.weight]), cell.U.bias)
+    x, h = torch.randn(T, B, 3, dtype=torch.float64), torch.randn(B, 4, dtype=torch.float64)
+    walk = reference_program.forward(Recurrence(mgu(3, 4), weights), Batch((x,), (h,)), False)
+    for x_t, found in zip(x, walk.outputs[0]):
+        h = cell(x_t, h)
+        torch.testing.assert_close(found, h, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_instruction_of_a_way_back_counts(name):
+    """Each made wrong in turn, by a factor: some gradient is no longer the derivative."""
+    program = PROGRAMS[name]
+    torch.manual_seed(len(name))
+    random = {"dtype": torch.float64, "requires_grad": True}
+    weights = tuple(torch.randn(m.rows, m.columns, **random) for m in program.matrices)
+    weights += tuple(torch.randn(p.width, **random) for p in program.parameters)
+    x = torch.randn(4, 3, program.inputs[0].width, **random)
+    initial = tuple(torch.randn(3, s.width, **random) for s in program.state)
+    batch, tensors = Batch((x,), initial), [x, *weights, *initial]
+    walk = reference_program.forward(Recurrence(program, weights), batch, True)
+    upstream = Upstream(tuple(map(torch.randn_like, walk.outputs)), tuple(map(torch.randn_like, walk.final)))
+    loss = sum((out * g).sum() for out, g in zip(walk.outputs + walk.final, upstream.outputs + upstream.final))
+    expected = torch.autograd.grad(loss, tensors)
+    needs = Needs((True,), (True,) * len(weights), (True,) * len(initial))
+    lines = program.text.splitlines()
+    first, last = lines.index("backward") + 1, lines.index("gradients")
+    for i in range(first, last):
+        target, _, value = lines[i].partition(" = ")
+        broken = parse("\n".join([*lines[:i], f"right = {value}", f"{target} = right * 1.25", *lines[i + 1 :]]))
+        with torch.no_grad():
+            recurrence = Recurrence(broken, weights)
+            kept = reference_program.forward(recurrence, batch, True)
+            found = reference_program.backward(recurrence, batch, kept, upstream, needs)
+        gradients = (*found.inputs, *found.weights, *found.initial)
+        assert not all(torch.allclose(g, e) for g, e in zip(gradients, expected, strict=True)), lines[i]
