@@ -122,7 +122,7 @@ def test_the_interval_of_the_accuracy_is_over_sequences():
     assert 0.2 <= low <= 0.35  # of 20 coins; of 1,000 it would be 0.47
     assert 0.65 <= high <= 0.8
     alone = metrics.measure_labels(
-        Fixed(sure(0, 1, 2)), part.take([0]), Encoding("tag", ("x", "y"), vocabulary=LETTERS)
+        Fixed(sure(0, 1, 2)), part.take(range(9)), Encoding("tag", ("x", "y"), vocabulary=LETTERS)
     )
     assert "accuracy_interval" not in alone
 

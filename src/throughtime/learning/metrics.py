@@ -20,7 +20,7 @@ from throughtime.learning.evaluation import evaluate, predict_logits
 
 MAJORITY = "most frequent label"
 SYMBOL = "most frequent label of each symbol"
-DRAWS = 1000  # of the bootstrap
+DRAWS, FEWEST_DRAWN = 1000, 10  # of the bootstrap; what fewer sequences say of others is too little for an interval
 HOTTEST = math.log(20)  # of temperatures
 MOST_CONFUSED = 100  # classes; a larger confusion matrix is left out of the results
 
@@ -34,7 +34,7 @@ def measure_labels(
     unit, which is what both are per: character or word.
     "tag" and "classify" add
         accuracy_interval: where the accuracy of other such sequences should lie with 95 %, by 1,000 draws of as many sequences,
-            with replacement (the percentile bootstrap of Efron, 1979); not where there is but one;
+            with replacement (the percentile bootstrap of Efron, 1979); not of under ten;
         macro_f1: the mean over the classes that occur;
         classes: precision, recall, f1 and count of each, by name;
         confusion: how many targets of each class (row) were predicted as each (column), for up to 100 classes;
@@ -103,7 +103,7 @@ def baselines(train: Sequences, test: Sequences) -> dict[str, float]:
 def _interval(part: Sequences, right: np.ndarray, counts: np.ndarray) -> dict[str, list[float]]:
     """The bootstrap interval of the accuracy over sequences; steps of a sequence are drawn together, as they are alike."""
     S = len(part)
-    if S < 2:
+    if S < FEWEST_DRAWN:
         return {}
     rows = np.repeat(np.arange(S), part.lengths) if part.per_step else np.arange(S)
     hits = np.bincount(rows[counts], right[counts], minlength=S)
