@@ -102,7 +102,7 @@ def run_program(
         )
         outputs, final = _parted(found, len(program.outputs), len(program.next))
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        found = _apply_program(program, lengths, starts, reverse, False, *tensors)
+        found = _apply_program(_Call(recurrence, batch), True, False, *tensors)
         outputs, final = _parted(found, len(program.outputs), len(program.next))
     else:
         outputs, final, _ = _engine(recurrence, batch).forward(recurrence, batch, False)
@@ -170,19 +170,20 @@ class _Program(torch.autograd.Function):
     """A program's run as autograd sees it: outputs and final states; with `keep`, what it saved comes after them."""
 
     @staticmethod
-    def forward(ctx, program, lengths, starts, reverse, keep, *tensors):
-        call = _Call.of(program, lengths, starts, reverse, tensors)
-        if unwatched():
+    def forward(ctx, call, at_once, keep, *tensors):
+        (program, _), batch = call
+        if at_once:
             outputs, final, kept = _engine(*call).forward(*call, True)
             outputs, final = _unaliased(outputs), _unaliased(final)
         else:
             with ops._below_autograd():
                 found = _program(*call.arguments(), True)
             outputs, final, kept = _parted(found, len(program.outputs), len(program.next), len(program.kept))
-        ctx.program, ctx.reverse, ctx.count = program, reverse, len(tensors)
-        # Saved apart from the outputs, which may be changed in place: then they are computed anew.
-        ctx.counts, series = saved_apart((*outputs, *kept))
-        ctx.save_for_backward(lengths, starts, *tensors, *series)
+        ctx.program, ctx.reverse, ctx.count = program, batch.reverse, len(tensors)
+        # Saved apart from what is returned, which may be changed in place: then it is computed anew.
+        ctx.counts, apart = saved_apart((*outputs, *kept) if keep else outputs)
+        series = apart if keep else (*apart, *kept)
+        ctx.save_for_backward(batch.lengths, batch.starts, *tensors, *series)
         ctx.set_materialize_grads(False)
         if not keep:
             return *outputs, *final
@@ -191,7 +192,7 @@ class _Program(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *upstream):
-        program, flags = ctx.program, ctx.needs_input_grad[5:]
+        program, flags = ctx.program, ctx.needs_input_grad[3:]
         lengths, starts, *saved = ctx.saved_tensors
         tensors, series = saved[: ctx.count], saved[ctx.count :]
         call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
@@ -201,16 +202,16 @@ class _Program(torch.autograd.Function):
         if chosen in (COMPOSITE, TRACED):  # the program's own way back, in PyTorch's operations
             walk = reference_program.forward(*call, True)
             found = reference_program.backward(*call, walk, up, _needs(program, flags))
-            return None, None, None, None, None, *_all_gradients(found)
+            return None, None, None, *_all_gradients(found)
         if has_changed(ctx.counts):
             with torch.no_grad():
                 outputs, _, kept = _engine(*call).forward(*call, True)
         if chosen is AT_ONCE and not torch.is_grad_enabled():
             needs = _needs(program, flags)
             found = _engine(*call).backward(*call, Walk(outputs, (), kept), up, needs)
-            return None, None, None, None, None, *_all_gradients(found)
+            return None, None, None, *_all_gradients(found)
         found = iter(_program_backward(*call.arguments(), outputs, kept, *up, flags))
-        return None, None, None, None, None, *(next(found) if need else None for need in flags)
+        return None, None, None, *(next(found) if need else None for need in flags)
 
 
 _apply_program: Any = untransformed(_Program)
@@ -326,7 +327,8 @@ def _backward_shapes(
 def _with_autograd(text, inputs, weights, initial, restart, lengths, starts, reverse, keep):
     tensors = (*inputs, *weights, *initial, *restart)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return list(_Program.apply(parse(text), lengths, starts, reverse, keep, *tensors))
+        call = _Call.of(parse(text), lengths, starts, reverse, tensors)
+        return list(_Program.apply(call, unwatched(), keep, *tensors))
     with ops._below_autograd():
         return _program(text, inputs, weights, initial, restart, lengths, starts, reverse, keep)
 
