@@ -48,13 +48,15 @@ class Column:
         distinct: how many different cells.
         categorical: whether they may be labels.
         length: of its cells on average, in characters.
+        words: in its cells on average.
     """
 
     name: str
     kind: str
     distinct: int
     categorical: bool
-    length: float
+    length: float = 0.0
+    words: float = 0.0
 
     @property
     def plain(self) -> str:
@@ -66,15 +68,15 @@ class Column:
 def describe(series: pl.Series, cells: Cells, declared: Sequence[str]) -> Column:
     """What the first cells of a column are like; those of a column in `declared` are known to be labels."""
     if series.dtype.is_nested():
-        return Column(series.name, "lists", len(series), False, 0.0)
+        return Column(series.name, "lists", len(series), False)
     known = texts(series).drop_nulls()
     distinct = known.n_unique()
     if series.name in declared:
-        return Column(series.name, "words", distinct, True, 0.0)
+        return Column(series.name, "words", distinct, True)
     if cells.holds_numbers(series):
         whole = cells.holds_numbers(series, whole=True)
         few = whole and 1 <= distinct <= max(2, min(FEW, SHARE * len(known)))
-        return Column(series.name, "numbers", distinct, few, 0.0)
+        return Column(series.name, "numbers", distinct, few)
     few = distinct <= max(2, min(FEW, SHARE * len(known)))
-    length = float(known.str.len_chars().mean() or 0)  # type: ignore[arg-type]
-    return Column(series.name, "times" if is_time(series) else "words", distinct, few, length)
+    length, spaces = (float(own.mean() or 0) for own in (known.str.len_chars(), known.str.count_matches(r"\s+")))  # type: ignore[arg-type]
+    return Column(series.name, "times" if is_time(series) else "words", distinct, few, length, spaces + 1)

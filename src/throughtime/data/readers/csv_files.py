@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -78,6 +78,7 @@ def open_csv(source: Source, options: Options, separator: str | None = None, quo
         DataError: a header that is missing or names a column twice; while reading, a line of too many fields, a quotation
             that does not end, a byte that is not UTF-8.
     """
+    source = _without_ends(source)
     lines = [line for line in source.sample[:SAMPLED_LINES] if line.strip()]
     separators = (*SEPARATORS, " ") if separator is None else (separator,)
     dialect = _dialect(lines, separators, quoted) or _plain(source, lines, separator or ",", quoted)
@@ -139,6 +140,15 @@ def open_csv(source: Source, options: Options, separator: str | None = None, quo
     return Table(source.name, named, rows, place, told, dialect.decimal, header, reading)
 
 
+def _without_ends(source: Source) -> Source:
+    """A source each line of which ends with a semicolon, though commas separate its fields, without those."""
+    lines = [line for line in source.sample[:SAMPLED_LINES] if line.strip()]
+    if not lines or not all(line.count(";") == 1 and line.endswith(";") and "," in line for line in lines):
+        return source
+    with source.binary() as file:
+        return replace(source, content=file.read().replace(b"\r\n", b"\n").replace(b";\n", b"\n"))
+
+
 def _filled(chunk: pl.DataFrame) -> pl.DataFrame:
     """Without the rows that have nothing in any cell."""
     candidates = None
@@ -168,7 +178,7 @@ def _dialect(lines: list[str], separators: tuple[str, ...], quoted: bool = True)
         filled = sum(bool(cell.strip()) for row in body for cell in row) / (fields * len(body))
         comma = separator != "," and any(_is_number(c, ",") and "," in c for row in body for c in row)
         decimal = "," if comma and not any(_is_number(c, ".") and "." in c for row in body[1:] for c in row) else "."
-        score = alike + (1 if filled > MOST_FILLED else 0)
+        score = alike + filled
         if best is None or score > best[0]:
             best = score, Dialect(separator, decimal, fields, _has_header(body, decimal), rows)
     return None if best is None else best[1]

@@ -67,7 +67,7 @@ FORMATS = {
     "parquet": Format(_table("parquet", "read_parquet"), _by_bytes(b"PAR1"), (".parquet",), TASKS, TABLE_OPTIONS),
     "npz": Format(npz.read_npz, npz.looks_like_npz, (".npz",), TASKS, ("missing", "fill")),
     "npy": Format(npz.read_npy, _by_bytes(npz.MAGIC), (".npy",), ("lm", "forecast"), ("missing", "fill")),
-    "arff": Format(arff.read_arff, arff.looks_like_arff, (".arff",), TASKS, ("target", "rows", "fill")),
+    "arff": Format(arff.read_arff, arff.looks_like_arff, (".arff",), TASKS, TABLE_OPTIONS),
     "ts": Format(ts.read_ts, ts.looks_like_ts, (".ts",), ("classify", "forecast"), ("fill",)),
     "fasta": Format(fasta.read_fasta, fasta.looks_like_fasta, (".fasta", ".fa", ".faa"), ("tag", "classify", "lm")),
     "fasttext": Format(fasttext.read_fasttext, fasttext.looks_like_fasttext, (), ("classify",), ("units",)),

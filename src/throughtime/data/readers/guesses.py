@@ -14,8 +14,10 @@ from throughtime.data.readers.columns import IDS, LABELS, TEXTS, TIMES, WORDS, C
 from throughtime.data.readers.options import Options
 from throughtime.data.readers.tables import Cells, Table, labels, texts
 from throughtime.data.readers.times import PARTS, Clock
+from throughtime.data.readers.words import FEW_WORDS
 
 SERIES = 8  # numbered columns that make a series of each row
+LONG = 15  # characters of a string that is rather a sequence than a name
 RUN = 5  # rows that a label stays, on average, in a recording
 
 
@@ -97,7 +99,7 @@ class _Guess:
 
     def _label(self, among: Sequence[Column]) -> Column | None:
         """The column of labels that its name tells, or the last that is declared to be one."""
-        found = [column for column in among if column.plain in LABELS and column.categorical]
+        found = [c for c in among if c.plain in LABELS and (c.categorical or c.kind == "words")]
         found = [column for column in found if column.plain != "y" or column.kind != "numbers"] or found
         last = next((column for column in reversed(among) if column.name in self.declared), None)
         return min(found, key=lambda column: LABELS.index(column.plain), default=last)
@@ -157,7 +159,8 @@ class _Guess:
         if id is not None:
             pairs = pl.DataFrame({"id": texts(self.sample[id]), "label": texts(self.sample[words[0].name])})
             return words[0] if pairs.n_unique() == pairs["id"].n_unique() else None
-        dated = time is not None and any(self.columns[name].kind == "times" for name in time if name in self.columns)
+        known = [self.columns[name] for name in time or () if name in self.columns]
+        dated = any(column.kind == "times" or column.plain in PARTS for column in known)
         return None if dated else words[0]
 
     def _counts(self, column: Column) -> bool:
@@ -191,9 +194,13 @@ class _Guess:
             column
             for column in self.columns.values()
             if column.kind == "words"
-            and not column.categorical
-            and column.distinct > rows / 2
+            and (
+                (not column.categorical and column.distinct > rows / 2)
+                or column.words >= FEW_WORDS
+                or column.length >= LONG
+            )
             and column.length >= 3
+            and column.plain not in IDS
             and not self._taken_but_feature(column.name)
             and not str(self.sample[column.name].drop_nulls()[0]).startswith("http")
         ]
@@ -343,4 +350,4 @@ class _Guess:
         expected = (
             f"names of columns: add --no-header and --rows steps, or --rows sequences{label} for a sequence in each row"
         )
-        raise DataError(f"{self.table.source}:1", expected, f"numbers in {len(columns)} columns{known}")
+        raise DataError(f"{self.table.source}:1", expected, f"values in {len(columns)} columns{known}")

@@ -158,7 +158,7 @@ class _Reader:
         """Whether there are labels to predict from columns the first cells of which are no numbers."""
         if self.options.task == "forecast" or not self.targets or not self.features:
             return False
-        first = [chunk[name].drop_nulls()[:1] for name in self.features]
+        first = [self.cell.known(chunk[name])[:1] for name in self.features]
         return not any(self.cell.holds_numbers(cells) or not len(cells) for cells in first)
 
     def _codes(self, series: pl.Series) -> np.ndarray:

@@ -98,6 +98,11 @@ class Cells:
             numbers = numbers.set(numbers.is_in(values).fill_null(False), np.nan)
         return numbers.fill_null(np.nan), ~known.fill_null(False)
 
+    def known(self, series: pl.Series) -> pl.Series:
+        """The cells that do not stand for a missing number."""
+        cells = series.drop_nulls()
+        return cells.filter(~cells.str.strip_chars().is_in(list(self.missing))) if cells.dtype == pl.String else cells
+
     def holds_numbers(self, series: pl.Series, whole: bool = False) -> bool:
         """Whether every cell is a number (a whole one) or missing, and one is there."""
         if not (series.dtype.is_numeric() or series.dtype == pl.String or series.dtype == pl.Null):

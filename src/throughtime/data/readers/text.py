@@ -13,8 +13,8 @@ from throughtime.data.records import Records
 
 SUFFIXES = (".txt", ".text", ".md", ".log", ".py", ".abc", "")
 LONG_ENOUGH = 100  # bytes of text in a file whose name tells nothing
-FEWEST_SORTED, SORTED = 20, 0.95
-"""Lines, and the share of them that come after the one before in the alphabet, that make a list in alphabetical order."""
+FEWEST_SORTED, SORTED, MOST_WORDS = 20, 0.95, 3
+"""Lines, the share of them that come after the one before in the alphabet, and their words, that make a list of names."""
 
 
 def looks_like_text(source: Source) -> bool:
@@ -59,5 +59,7 @@ def shuffled(text: str) -> str:
 
 def _alphabetical(lines: list[str]) -> bool:
     keys = [line.strip().casefold() for line in lines if line.strip()]
+    if sum(len(key.split()) for key in keys) > MOST_WORDS * len(keys) or not all(key[0].isalpha() for key in keys):
+        return False  # a log, whose lines begin with the time, is in its own order
     after = sum(one <= other for one, other in pairwise(keys))
     return len(keys) >= FEWEST_SORTED and len(set(keys)) > len(keys) // 2 and after >= SORTED * (len(keys) - 1)

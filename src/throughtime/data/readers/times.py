@@ -14,6 +14,9 @@ DAYS = (
 )
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%b %Y", "%B %Y", "%b-%y", "%b-%Y", "%Y %b", "%Y-%b", "%YM%m")
 HOURS = ("%H:%M:%S%.f", "%H:%M", "%H.%M.%S", "%H.%M", "%I:%M:%S %p", "%I:%M %p")
+OF_DAY = re.compile(
+    r"(?P<gap>^|T|,? +)(?P<time>\d{1,2}(:\d\d){1,2}(?<=:\d\d)(\.\d+)?|\d{1,2}(\.\d\d){1,2})(?P<noon> ?[AaPp][Mm])?$"
+)
 DIGIT = re.compile(r"\d")
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 """Columns of these names make a time together."""
@@ -138,18 +141,21 @@ def _formats(first: str) -> list[str]:
     """The ways of writing that a cell may be in."""
     zone = re.search(r"(\s?)(?:[+-]\d\d:?\d\d|Z|UTC|GMT)$", first) if ":" in first else None
     stem = first[: zone.start()] if zone else first
-    hour = re.search(r"(^|T|,? +)(\d{1,2}([:.]\d\d){1,2}(\.\d+)?( ?[AaPp]\.?[Mm]\.?)?|\d\d)$", stem)
+    hour = OF_DAY.search(stem)
     ends = [""]
     if hour:
-        own = [form for form in HOURS if (":" in form) == (":" in hour[2]) and ("%p" in form) == bool(hour[5])]
-        ends = [f"{hour[1]}{form}{'%z' if zone else ''}" for form in own]
-        ends += [""] if not hour[1].strip() else []  # the year at the end of a date
+        own = [
+            form for form in HOURS if (":" in form) == (":" in hour["time"]) and ("%p" in form) == bool(hour["noon"])
+        ]
+        ends = [f"{hour['gap']}{form}{'%z' if zone else ''}" for form in own]
+        ends += [""] if not hour["gap"].strip() else []  # the year at the end of a date
     years = "%Y" if re.search(r"\d{4}", stem) else "%y"
-    if hour and hour[1] == "" and hour.start() == 0:
-        return [f"^{form}" for form in HOURS]
-    return [day + end for day in DAYS if years in day for end in ends] + [
-        f"{month}~" for month in MONTHS if years in month
-    ]
+    of_day = [f"^{form}" for form in HOURS] if hour and not hour.start() and not hour["gap"] else []
+    return (
+        of_day
+        + [day + end for day in DAYS if years in day for end in ends]
+        + [f"{month}~" for month in MONTHS if years in month]
+    )
 
 
 def _parse(series: pl.Series, form: str) -> pl.Series:
