@@ -183,6 +183,38 @@ double py_learning_step(NET_ARGUMENTS, Index k, Address V, Address c, Address y,
         net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dx_step, dx_row, dU, dW, db, ds0});
 }
 
+template <class S>
+double readout(ReadoutCall<S> call, Address states, Address V, Address c, Address weights, Address row_scales, Address losses,
+               Address dstates, Address dV, Address dc, Index states_row) {
+    double loss = 0;
+    call.states = {pointer<const S>(states), states_row};
+    call.V = pointer<const S>(V), call.c = pointer<const S>(c), call.weights = pointer<const S>(weights);
+    call.row_scales = pointer<const S>(row_scales), call.losses = pointer<S>(losses);
+    call.dstates = {fresh<S>(dstates, call.N, call.d), call.d};
+    call.dV = fresh<S>(dV, call.k, call.d), call.dc = pointer<S>(dc);
+    call.loss = &loss;
+    kernels<S>().readout(call);
+    return loss;
+}
+
+double py_readout(bool is_double, Index N, Index d, Index k, Address states, Index states_row, Address V, Address c,
+                  Address labels, Address weights, std::int64_t ignored, double smoothing, bool mean, int threads,
+                  Address row_scales, Address losses, Address dstates, Address dV, Address dc) {
+    const nb::gil_scoped_release released;
+    const auto* const y = pointer<const std::int64_t>(labels);
+    for (Index i = 0; i < N; ++i)
+        if ((y[i] < 0 || y[i] >= k) && y[i] != ignored)
+            throw std::invalid_argument("target in row " + std::to_string(i) + ": expected 0 to " + std::to_string(k - 1) +
+                                        " (or " + std::to_string(ignored) + ", ignored), found " + std::to_string(y[i]));
+    const auto run = [&]<class S>(S) {
+        ReadoutCall<S> call{};
+        call.N = N, call.d = d, call.k = k, call.labels = y, call.ignored = ignored;
+        call.smoothing = smoothing, call.mean = mean, call.threads = threads;
+        return readout<S>(call, states, V, c, weights, row_scales, losses, dstates, dV, dc, states_row);
+    };
+    return is_double ? run(double{}) : run(float{});
+}
+
 /// y = exp(x), or sigma(x) by its number, elementwise.
 void py_evaluate(bool is_double, int function, Address x, Address y, Index count) {
     const auto run = [&]<class S>(const Kernels<S>& kernels) {
@@ -210,6 +242,7 @@ NB_MODULE(_native, m) {
     m.def("backward", &py_backward);
     m.def("learning_step", &py_learning_step);
     add_programs(m);
+    m.def("readout", &py_readout);
     m.def("evaluate", &py_evaluate);
     m.def("isa", [] { return current_engine().name; });
     m.def("supported", &supported);

@@ -108,6 +108,29 @@ struct StepCall {
     double* loss;                  // out: one number
 };
 
+/// readout: cross-entropy of softmax(V s + c) over any rows, and its gradients. What is null is not computed.
+template <class S>
+struct ReadoutCall {
+    Index N, d, k;
+    Rows<const S> states;        // [N, d]
+    const S* V;                  // [k, d] contiguous
+    const S* c;                  // [k], or null for none
+    const std::int64_t* labels;  // [N] in 0 .. k - 1, or ignored
+    const S* weights;            // [k] of the classes, or null for 1
+    std::int64_t ignored;
+    double smoothing;
+    bool mean;                   // divide the loss by the weights of the labels that count, all together
+    const S* row_scales;         // [N] what the gradient of each row's loss is multiplied by; or null, as `mean` says
+    S* losses;                   // out [N]
+    Rows<S> dstates;             // out [N, d]
+    S* dV;                       // out [k, d]
+    S* dc;                       // out [k]
+    double* loss;                // out: one number
+    int threads;
+
+    [[gnu::always_inline]] bool learn() const { return dstates || dV || dc; }
+};
+
 template <class S>
 struct ProgramCall;  // see program.hpp
 
@@ -117,6 +140,7 @@ struct Kernels {
     void (*forward)(const ForwardCall<S>&);
     void (*backward)(const BackwardCall<S>&);
     void (*learning_step)(const StepCall<S>&);
+    void (*readout)(const ReadoutCall<S>&);
     void (*program_forward)(const ProgramCall<S>&);
     void (*program_backward)(const ProgramCall<S>&);
     void (*exp)(const S* x, S* y, Index count);   // elementwise, for the tests of accuracy

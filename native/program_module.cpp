@@ -9,6 +9,7 @@
 #include "checks.hpp"
 #include "dispatch.hpp"
 #include "program_tables.hpp"
+#include "scratch.hpp"
 
 namespace nb = nanobind;
 
@@ -79,6 +80,11 @@ void run(const Arguments& a) {
     call.initial = initial.data(), call.arriving = arriving.data(), call.leaving = leaving.data();
     call.restart = restart.data(), call.leaving_restart = leaving_restart.data();
     call.gradients = gradients.data();
+    for (const Sink& sink : a.code.sinks) {  // new and not yet touched
+        const Series<S>& out = series[static_cast<std::size_t>(sink.series)];
+        const Index first = out.step > out.row ? out.step * a.extent.T : out.row * a.extent.B;
+        prefer_huge_pages(out.data, static_cast<std::size_t>(first) * sizeof(S));
+    }
     const RealSteps real{a.extent.T, a.extent.B, a.extent.lengths};
     real.check();
     if (a.code.symbols) real.check_range("x: symbol", call.symbols, a.code.symbols, a.code.symbols);

@@ -1,5 +1,6 @@
 // The kernel of one instruction set. Compiled once for each, with its own flags; see vector.hpp.
 #include "program.hpp"
+#include "readout.hpp"
 #include "step.hpp"
 
 #define THROUGHTIME_TEXT_OF(name) #name
@@ -24,6 +25,7 @@ constexpr Kernels<S> kernels() {
         forward<S>,
         backward<S>,
         learning_step<S>,
+        readout<S>,
         program_forward<S>,
         program_backward<S>,
         [](const S* x, S* y, Index count) { map<S>(x, y, count, [](Vector<S> a) { return exp<S>(a); }); },

@@ -22,6 +22,26 @@ THROUGHTIME_INLINE S largest_lane(Vector<S> v) {
     return most;
 }
 
+/// The largest of `width` logits, whole vectors.
+template <class S>
+THROUGHTIME_INLINE S largest_logit(const S* z, Index width) {
+    Vector<S> most = load(z);
+    for (Index j = lanes<S>; j < width; j += lanes<S>) most = largest<S>(most, load(z + j));
+    return largest_lane<S>(most);
+}
+
+/// Turns logits z into e^{z - top}; returns their sum.
+template <class S>
+THROUGHTIME_INLINE S exponentials(S* z, Index width, S top) {
+    Vector<S> sum{};
+    for (Index j = 0; j < width; j += lanes<S>) {
+        const Vector<S> e = exp<S>(load(z + j) - top);
+        store(z + j, e);
+        sum += e;
+    }
+    return sum_of_lanes<S>(sum);
+}
+
 /// log of a product of many numbers >= 1, one logarithm for some twenty of them: it costs more than the rest of a short row.
 class LogOfProduct {
   public:
@@ -53,17 +73,9 @@ double cross_entropy(const Chunk& chunk, const Series<const std::int64_t>& y, In
         S* row = z + r * stride;
         const Index label = *y.at(t, b);
         if (label == ignored_label) return fill_zero(row, width);
-        Vector<S> most = load(row);
-        for (Index j = lanes<S>; j < width; j += lanes<S>) most = largest<S>(most, load(row + j));
-        const S top = largest_lane<S>(most);
+        const S top = largest_logit<S>(row, width);
         correct += static_cast<double>(row[label] - top);
-        Vector<S> sum{};
-        for (Index j = 0; j < width; j += lanes<S>) {
-            const Vector<S> e = exp<S>(load(row + j) - top);
-            store(row + j, e);
-            sum += e;
-        }
-        const S total = sum_of_lanes<S>(sum);
+        const S total = exponentials<S>(row, width, top);
         partition.times(static_cast<double>(total));
         const S factor = scale / total;
         for (Index j = 0; j < width; j += lanes<S>) store(row + j, load(row + j) * factor);

@@ -1,4 +1,19 @@
-"""The compiled engine for programs, on the CPU, in float32 and float64: `forward` and `backward` of `reference_program`."""
+"""The compiled engine for programs, on the CPU, in float32 and float64: `forward` and `backward` of `reference_program`.
+
+A program is made into flat tables once (`throughtime.engines.coding`), which the kernel interprets: the head for all rows of a
+chunk of some 256, the slots one after the other, the tail for all rows again; elementwise instructions over strips of some 512
+units that stay in the first-level cache, products in the tiles of the Elman kernel. Pieces are rows of their own in its plan.
+
+Saved for the way back, with `keep` alone: the outputs, and `Program.kept`, for each row and step in multiples of d units: 6 for
+an LSTM beside its output (the four gates, c and tanh c), 4 for a GRU (r, z, the candidate, W h + b of it), none for Elman.
+
+Memory beyond inputs and outputs, in numbers (rows are padded to whole cache lines): once per call every block of a matrix in
+the layout of its products; per thread some 256 rows of every vector that lives longer than a slot and, on the way back, two
+sets of the weights' gradients. All of it is kept for the next call as `native` says.
+
+Accuracy and order of sums: as in `native`. A row's outputs and states have the bits of that row alone, whatever its batch
+mates, padding and the number of threads; gradients are summed over chunks, then over the threads' tasks, in a fixed order.
+"""
 
 from __future__ import annotations
 
