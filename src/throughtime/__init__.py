@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from throughtime import cells, data, export, nn
+    from throughtime import callbacks, cells, data, export, nn
     from throughtime import estimators as estimators
     from throughtime.anatomy import anatomy
     from throughtime.estimators import SequenceClassifier as SequenceClassifier
@@ -39,7 +39,7 @@ _HOME = {
     "set_engine": "throughtime.ops",
     "set_num_threads": "throughtime.ops",
 }
-_MODULES = ("anatomy", "cells", "data", "estimators", "export", "nn")
+_MODULES = ("anatomy", "callbacks", "cells", "data", "estimators", "export", "nn")
 """Modules that are public by themselves; `anatomy` can be called as well."""
 
 __all__ = [  # noqa: RUF022 (as a reader meets them)
@@ -49,6 +49,7 @@ __all__ = [  # noqa: RUF022 (as a reader meets them)
     "cells",
     "bptt",
     "fit",
+    "callbacks",
     "evaluate",
     "anatomy",
     "data",

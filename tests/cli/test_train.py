@@ -193,3 +193,20 @@ def test_a_full_disk_is_a_failure_in_one_line(command, monkeypatch):
         "error: runs/python-source.unfinished: No space left on device: a checkpoint needs"
     )
     assert not list(Path("runs/python-source.unfinished").iterdir())
+
+
+def test_tensorboard(command):
+    pytest.importorskip("tensorboard")
+    status, _, err = command("train", *QUICK, "--out", "run", "--tensorboard", "curves")
+    assert status == 0, err
+    assert [path.name.split(".")[0] for path in Path("curves").iterdir()] == ["events"]
+    assert "tensorboard" not in Path("run/config.toml").read_text()
+
+
+def test_tensorboard_is_refused_before_data_is_read_where_it_is_missing(command, monkeypatch):
+    monkeypatch.setattr("throughtime.callbacks.find_spec", lambda name: None)
+    status, _, err = command("train", "no-such-file", "--out", "run", "--tensorboard", "curves")
+    assert status == 1
+    assert (
+        err == "error: TensorBoard: expected the package tensorboard, which is not installed: pip install tensorboard\n"
+    )

@@ -54,6 +54,7 @@ def train(fabric: Fabric | None, folder: Path) -> None:
                 weights |= {"numbers": torch.tensor(numbers, dtype=torch.float64), "count": torch.tensor(found.count)}
                 save_file(weights, folder / f"{team.size}-{name}-{str(dtype).removeprefix('torch.')}.safetensors")
     stop_and_go(fabric, folder)
+    stopped_by_callback(fabric, folder)
 
 
 def stop_and_go(fabric: Fabric | None, folder: Path) -> None:
@@ -72,9 +73,37 @@ def stop_and_go(fabric: Fabric | None, folder: Path) -> None:
         try:
             tt.fit(net, data(11, 2, torch.float64), fabric=fabric, checkpoint=checkpoint, watch=watch, **options)
         except RuntimeError as error:
-            assert str(error) == "crash"  # noqa: PT017
+            told = "crash" if team.leads else "callbacks: one has failed on the first process"
+            assert str(error) == told  # noqa: PT017
     if team.leads:
         save_file({"W": net.W.detach().clone()}, folder / f"{team.size}-resumed.safetensors")
+
+
+class AfterUpdates(tt.callbacks.Callback):
+    """Stops within an epoch, or between two."""
+
+    def __init__(self, updates: int) -> None:
+        self.updates, self.called = updates, 0
+
+    def step(self, training) -> None:
+        self.called += 1
+        if training.update == self.updates:
+            training.stop()
+
+
+def stopped_by_callback(fabric: Fabric | None, folder: Path) -> None:
+    """With 11 sequences in batches of 5 an epoch has 3 updates."""
+    team, found = Team(fabric), {}
+    for updates in (4, 6):
+        torch.manual_seed(1)
+        net, callback = tt.ElmanNetwork(3, 6, 4, dtype=torch.float64), AfterUpdates(updates)
+        options = {"batch_size": 5, "epochs": 9, "progress": False, "callbacks": [callback]}
+        history = tt.fit(net, data(11, 2, torch.float64), fabric=fabric, **options)
+        assert history.stopped_early
+        assert callback.called == (updates if team.leads else 0)
+        found |= {f"{updates} W": net.W.detach().clone(), f"{updates} loss": torch.tensor(history["train_loss"])}
+    if team.leads:
+        save_file(found, folder / f"{team.size}-stopped.safetensors")
 
 
 if __name__ == "__main__":

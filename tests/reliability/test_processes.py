@@ -56,6 +56,14 @@ def test_a_crash_in_the_middle_changes_nothing(size: int, folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_callback_stops_all_at_the_same_update(size: int, folder: Path) -> None:
+    alone, shared = (load_file(folder / f"{n}-stopped.safetensors") for n in (1, size))
+    assert len(alone["4 loss"]) == len(alone["6 loss"]) == 2
+    for name, value in alone.items():
+        assert_close(shared[name], value, 1e-5 if "loss" in name else 1e-10, name)
+
+
 @pytest.mark.parametrize("truncate", [None, 3])
 def test_each_step_is_in_one_share(truncate: int | None) -> None:
     """Also where a share is empty; a lane stays with its process."""

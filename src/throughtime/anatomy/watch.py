@@ -1,7 +1,7 @@
 """A network learning to remember: the anatomy of one fixed batch, epoch after epoch of a training.
 
 watch = Watch(x, y)
-tt.fit(model, train, watch=watch)
+tt.fit(model, train, callbacks=[watch])
 watch.picture().savefig("memory.png")          # epoch × lag
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from throughtime.anatomy.gradient import Anatomy, anatomy
+from throughtime.callbacks import Callback, Training
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +40,8 @@ class Look:
     seconds: float
 
 
-class Watch:
-    """Takes the anatomy of a fixed batch after epochs of a training; give it to `tt.fit` as `watch`.
+class Watch(Callback):
+    """Takes the anatomy of a fixed batch after epochs of a training; one of the `callbacks` of `tt.fit`.
 
     It adds `horizon`, `half_life` and `watch_seconds` to the epoch's row of the history, and says one line when the gradient
     starts to vanish or to explode. After the first time it looks again only when all its looks so far have taken less than
@@ -78,8 +79,26 @@ class Watch:
         self.looks: list[Look] = []
         self.lines: list[str] = []
 
-    def __call__(self, model: Any, row: dict[str, float]) -> None:
+    def epoch(self, training: Training) -> None:
         """Look at the batch with the model as it is now, unless that would exceed the budget."""
+        self(training.model, training.row)
+
+    def state(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {
+            "spent": [self._training, self._spent],
+            "saw": self._state,
+            "looks": [asdict(look) for look in self.looks],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what was seen before a checkpoint."""
+        self._training, self._spent = map(float, state["spent"])
+        self._state = str(state["saw"])
+        self.looks = [Look(**look | {"by_lag": tuple(look["by_lag"])}) for look in state["looks"]]
+
+    def __call__(self, model: Any, row: dict[str, float]) -> None:
+        """The same, in a training of one's own: `row` has `epoch` and `seconds`."""
         self._training += row.get("seconds", 0.0)
         if self.looks and self._spent + self.looks[-1].seconds > self._budget * self._training:
             return

@@ -198,6 +198,8 @@ class TrainOptions(SourceOptions):
     """Updates (200) or time (30s, 5min, 1h) between checkpoints, which are in RUN.unfinished until the training has ended."""
     resume: Annotated[bool, Parameter(group=RUN, negative=())] = False
     """Go on from the last checkpoint of the run named by --out, with its options."""
+    tensorboard: Annotated[Path | None, Parameter(group=RUN)] = None
+    """A folder to write loss, learning rate and results to while it trains, for tensorboard --logdir."""
     json: Annotated[bool, Parameter(group=RUN, negative=())] = False
     """End with the results for machines, in place of tables."""
     quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False
@@ -210,7 +212,7 @@ class TrainOptions(SourceOptions):
         return {name: value for name, value in asdict(self).items() if value is not None and name not in ABOUT_FILES}
 
 
-ABOUT_FILES = ("out", "overwrite", "checkpoint_every", "resume", "json", "quiet", "config")
+ABOUT_FILES = ("out", "overwrite", "checkpoint_every", "resume", "tensorboard", "json", "quiet", "config")
 """Options that have no bearing on the result."""
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from throughtime.anatomy.watch import Watch
+    from throughtime.callbacks import Callback
     from throughtime.data import Dataset, Encoding
     from throughtime.learning import History
     from throughtime.learning.forecasts import Rolled
@@ -28,6 +29,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
 
     Without arguments, an Elman network learns which kind of token each character of Python source belongs to.
     """
+    from throughtime.callbacks import TensorBoard
     from throughtime.cli import choices, report, samples, unfinished
     from throughtime.cli.doctor import environment
     from throughtime.cli.inputs import training_data
@@ -42,6 +44,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     if placed is None:
         say(f"{out}: the training has ended, there is nothing to resume")
         return
+    followed = [] if placed.tensorboard is None else [TensorBoard(placed.tensorboard)]
     with refusing():
         options, dataset = training_data(placed)
         options = choices.decided(options, dataset)
@@ -53,9 +56,10 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     if leads:
         _introduce(options, dataset, model)
     watch = _watch(options, dataset) if options.watch and leads else None
+    callbacks = [*followed, *([] if watch is None else [watch])]
     with _computing_on(options.engine):
         with unfinished.telling_what_is_left(out):
-            history = _fit(model, options, dataset, out, fabric, watch)
+            history = _fit(model, options, dataset, out, fabric, callbacks)
         leave()
         if not leads:
             return
@@ -136,7 +140,9 @@ def _watch(options: TrainOptions, dataset: Dataset) -> Watch:
     return Watch(first.x, first.y, first.lengths, reduction=options.reduction, say=say)
 
 
-def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric: Any, watch: Watch | None) -> History:
+def _fit(
+    model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric: Any, callbacks: list[Callback]
+) -> History:
     from throughtime.cli import unfinished
     from throughtime.learning import Checkpoints, Interrupted, NonFiniteError, fit
 
@@ -162,7 +168,7 @@ def _fit(model: Any, options: TrainOptions, dataset: Dataset, out: Path, fabric:
             patience=options.epochs if options.patience is None and dataset.valid is not None else options.patience,
             seed=options.seed,
             progress=(fabric is None or fabric.is_global_zero) and not options.quiet,
-            watch=watch,
+            callbacks=callbacks,
             checkpoint=checkpoint,
             on_nonfinite=options.on_nonfinite,
             fabric=fabric,

@@ -107,7 +107,9 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
             raise Refused(f"--{flag}: expected {config[name]}, as the training began, found {given}")
     if options.on_nonfinite != DEFAULTS.on_nonfinite:
         config["on_nonfinite"] = options.on_nonfinite
-    return replace(TrainOptions(**config), checkpoint_every=options.checkpoint_every, resume=True)
+    return replace(
+        TrainOptions(**config), checkpoint_every=options.checkpoint_every, resume=True, tensorboard=options.tensorboard
+    )
 
 
 def checked(config: dict[str, Any], where: Path) -> dict[str, Any]:

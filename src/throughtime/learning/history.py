@@ -20,7 +20,7 @@ class History:
         rows: dicts with `epoch` (from 1), `train_loss` and `valid_loss` (nats per step that counts; squared error per step for
             a forecast), `valid_accuracy`, `gradient_norm` (mean over the updates, before clipping), `seconds`. Values that do
             not apply are missing; a watcher may add its own.
-        stopped_early: whether `patience` ran out.
+        stopped_early: whether `patience` ran out or a callback stopped the training.
     """
 
     rows: list[Row] = field(default_factory=list)

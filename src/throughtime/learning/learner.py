@@ -20,8 +20,8 @@ from throughtime.learning.interruption import Interrupted, Pending
 from throughtime.learning.models import loss_options
 from throughtime.learning.nonfinite import KEPT, NonFiniteError, Report, examine, write_black_box
 from throughtime.learning.processes import Team
-from throughtime.learning.progress import Progress
 from throughtime.learning.standing import Standing, pack, unpack
+from throughtime.learning.telling import Callbacks
 from throughtime.learning.windows import Carried, counted
 from throughtime.states import State, each, parts
 from throughtime.weights import dtype_of
@@ -51,6 +51,7 @@ class Learner:
     set_rate: Callable[[float], None]
     on_nonfinite: str
     team: Team
+    callbacks: Callbacks
     checkpoint: Checkpoints | None
     settings: dict[str, Any] = field(default_factory=dict)
     norms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -70,6 +71,7 @@ class Learner:
         standing = Standing()
         if state is not None:
             standing = unpack(state, self.model, self.optimizer, self.generator, self.lanes, self.settings)
+            self.callbacks.restore(state[1].get("callbacks"))
         self.team.check_alike("checkpoint", standing.epoch, standing.done)
         if state is None:
             self.save(standing)
@@ -80,27 +82,27 @@ class Learner:
         assert self.checkpoint is not None
         lanes = None if standing.carried is None else self.team.gather_lanes(standing.carried.states)
         if self.team.leads:
-            self.checkpoint.save(pack(standing, self.model, self.optimizer, self.generator, lanes, self.settings))
+            tensors, values = pack(standing, self.model, self.optimizer, self.generator, lanes, self.settings)
+            self.checkpoint.save((tensors, values | {"callbacks": self.callbacks.states()}))
 
-    def epoch(self, standing: Standing, windows: list[Window], bar: Progress, began: float, pending: Pending) -> None:
-        """One update for each window that is not done yet.
+    def epoch(self, standing: Standing, windows: list[Window], began: float, pending: Pending) -> None:
+        """One update for each window that is not done yet, unless a callback stops the training.
 
-        Raises: NonFiniteError; Interrupted: after a checkpoint; OSError: one cannot be written.
+        Raises: what a callback raises; NonFiniteError; Interrupted: after a checkpoint; OSError: one cannot be written.
         """
         if self.lanes is not None and standing.carried is None:
             standing.carried = Carried(self.lanes)
         if standing.done > len(windows):
             raise ValueError(f"checkpoint: done: expected at most {len(windows)} windows, found {standing.done}")
         self.model.train()
-        while standing.done < len(windows):
+        while standing.done < len(windows) and not self.callbacks.stopped:
             save, stop = self._update(standing, windows, pending)
-            bar.step()
             if self.checkpoint is not None and (save or stop):
                 standing.seconds = time.perf_counter() - began
                 self.save(standing)
             if stop:
                 raise Interrupted(pending.signal or signal.SIGTERM)
-        if standing.skipped == len(windows):
+        if standing.skipped and standing.skipped == standing.done:
             assert self.report is not None
             raise NonFiniteError(self.report)
 
@@ -111,13 +113,19 @@ class Learner:
             raise Interrupted(pending.signal)
 
     def _update(self, standing: Standing, windows: list[Window], pending: Pending) -> tuple[bool, bool]:
-        """Learn from the next window. Returns whether to save and whether to stop, in which all processes agree."""
+        """Learn from the next window. Returns whether to save and whether to stop, in which all processes agree.
+
+        Where a callback of a team has asked for the end, the others learn it here, and the update is not made.
+        """
         window = windows[standing.done]
         batch, loss, weight, final = self._backward(self.team.share(window), standing.carried)
         steps = 0 if batch is None else counted(batch.y)  # type: ignore[arg-type]
         due = self.checkpoint is not None and self.checkpoint.due() and self.team.leads
-        numbers = [loss * weight, steps, due, pending.signal is not None]
-        total, count, save, stop = self.team.combine(self.parameters, weight, numbers)
+        numbers = [loss * weight, steps, due, pending.signal is not None, self.callbacks.wants_to_stop]
+        total, count, save, stop, ended = self.team.combine(self.parameters, weight, numbers)
+        if ended:
+            self.callbacks.agree()
+            return False, False
         norm = _gradient_norm(self.parameters, self.limit)
         if math.isfinite(norm) and math.isfinite(total):
             self.set_rate(standing.epoch - 1 + standing.done / len(windows))
@@ -137,6 +145,7 @@ class Learner:
                 final = each(lambda part, new: part.where(whole, new), final, start)
             standing.carried.after(batch, final)
         standing.done += 1
+        self.callbacks.step(total / max(count, 1), norm)
         return save > 0, stop > 0
 
     def _backward(self, window: Window, carried: Carried | None) -> tuple[Batch | None, float, int, State | None]:

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TextIO
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any, TextIO
 
-from throughtime.learning.history import Row
-
-
-class Progress:
-    """Told of every update and every epoch; this one stays silent."""
-
-    def step(self) -> None:
-        """One update was made."""
-
-    def epoch(self, row: Row) -> None:
-        """An epoch has ended with these values."""
+from throughtime.callbacks import Callback, Training
 
 
-class _Bar(Progress):
-    def __init__(self, bar, task) -> None:
-        self._bar, self._task = bar, task
+class Bar(Callback):
+    """Epoch, loss, rate and time left on standard error; and a line for each epoch, above."""
 
-    def step(self) -> None:
-        self._bar.advance(self._task)
+    def start(self, training: Training) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def epoch(self, row: Row) -> None:
-        shown = {"train_loss": "train loss", "valid_loss": "valid loss", "valid_accuracy": "valid accuracy"}
+        text = TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}")
+        loss = TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]}")
+        console = Console(file=_Lenient(sys.stderr))  # type: ignore[arg-type]
+        self._bar: Any = Progress(
+            text,
+            BarColumn(20),
+            loss,
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        steps = training.epochs * training.updates
+        shown = {"epoch": training.epoch, "epochs": training.epochs, "loss": training.loss, "rate": ""}
+        self._task = self._bar.add_task("training", total=steps, completed=training.update, **shown)
+        self._bar.start()
+
+    def step(self, training: Training) -> None:
+        speed = self._bar.tasks[0].speed
+        rate = "" if speed is None else f"{speed:.3g} updates/s"
+        self._bar.update(self._task, completed=training.update, epoch=training.epoch, loss=training.loss, rate=rate)
+
+    def epoch(self, training: Training) -> None:
+        row, shown = (
+            training.row,
+            {"train_loss": "train loss", "valid_loss": "valid loss", "valid_accuracy": "valid accuracy"},
+        )
         values = "  ".join(f"{label} {row[name]:.4f}" for name, label in shown.items() if name in row)
         self._bar.console.print(
             f"epoch {row['epoch']:>3}  {values}  [dim]{row['seconds']:.1f} s[/dim]", highlight=False, soft_wrap=True
         )
+
+    def end(self, training: Training) -> None:
+        if hasattr(self, "_bar"):
+            self._bar.stop()
 
 
 class _Lenient(io.TextIOBase):
@@ -55,22 +74,7 @@ class _Lenient(io.TextIOBase):
         return self._stream.isatty()
 
 
-@contextmanager
-def progress_bar(show: bool | None, steps: int, done: int = 0) -> Iterator[Progress]:
-    """A bar over `steps` updates, some of them `done`, on standard error; with `show` None, only where that is a terminal and
-    rich is installed."""
-    if show is None:
-        show = sys.stderr.isatty()
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-    except ModuleNotFoundError:
-        show = False
-    if not show:
-        yield Progress()
-        return
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(file=_Lenient(sys.stderr))  # type: ignore[arg-type]
-    with RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield _Bar(bar, bar.add_task("training", total=steps, completed=done))
+def progress_bars(show: bool | None) -> list[Callback]:
+    """A bar, or none; with `show` None, one where standard error is a terminal and rich is installed."""
+    wanted = sys.stderr.isatty() if show is None else show
+    return [Bar()] if wanted and find_spec("rich") is not None else []

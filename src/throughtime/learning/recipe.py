@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from torch import nn
 
+from throughtime.callbacks import Callback, Training
 from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checkpoints import Checkpoints
@@ -26,7 +27,8 @@ from throughtime.learning.learner import Learner
 from throughtime.learning.models import check_model, generator_of, seeded
 from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
 from throughtime.learning.processes import Team
-from throughtime.learning.progress import progress_bar
+from throughtime.learning.progress import progress_bars
+from throughtime.learning.telling import Callbacks, Function
 from throughtime.learning.windows import Data, as_sequences, checksum, labelled
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
 from throughtime.weights import dtype_of
@@ -54,7 +56,8 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     progress: bool | None = None,
-    watch: Callable[[Any, Row], None] | None = None,
+    callbacks: Iterable[Callback] = (),
+    watch: Callback | Callable[[Any, Row], object] | None = None,
     checkpoint: Checkpoints | None = None,
     on_nonfinite: str = "stop",
     fabric: Any | None = None,
@@ -83,7 +86,9 @@ def fit(
             Where any part of the model, or the optimiser, is of another library, PyTorch's global generator is seeded for the
             time of the training and then put back: run one of those at a time.
         progress: a progress bar on standard error; None: where that is a terminal.
-        watch: called after every epoch with the model and the row of the history, to which it may add numbers.
+        callbacks: told of the start, every update, every epoch and the end; they may stop the training. See `tt.callbacks`.
+        watch: one more; or a function, called after every epoch with the model and the row of the history, to which it may add
+            numbers.
         checkpoint: where to write checkpoints, how often, and whether to go on from the last one, which ends with the same
             weights to the bit as a training that was never stopped. Ctrl-C, SIGTERM and SIGHUP write one before they end it.
         on_nonfinite: a loss or gradient that is NaN or infinite: "stop", or "skip": leave that batch out. Either way a black
@@ -122,9 +127,12 @@ def fit(
         return schedule(sequences.lengths, batch_size, truncate=truncate, seed=seed, epoch=epoch)
 
     windows = plan(0)
+    watched = [] if watch is None else [watch if isinstance(watch, Callback) else Function(watch)]
+    training = Training(model, update, epochs, len(windows), History())
+    told = Callbacks([*callbacks, *watched, *progress_bars(progress)], training, team)
     lanes = None if truncate is None else model.initial_state(len(windows[0].lanes))
     learner = Learner(
-        model, sequences, update, generator, lanes, reduction, limit, set_rate, on_nonfinite, team, checkpoint
+        model, sequences, update, generator, lanes, reduction, limit, set_rate, on_nonfinite, team, told, checkpoint
     )
     if checkpoint is not None:
         learner.settings = {
@@ -143,11 +151,12 @@ def fit(
         }
     with seeded(generator, seed), deferred(checkpoint is not None) as pending:
         standing = learner.begin()
-        done = (standing.epoch - 1) * len(windows) + standing.done
-        with progress_bar(progress, epochs * len(windows), done) as bar:
-            while standing.epoch <= epochs and standing.best.since < (patience or math.inf):
+        training.history, training.update = standing.history, (standing.epoch - 1) * len(windows) + standing.done
+        with told.begun():
+            while standing.epoch <= epochs and standing.best.since < (patience or math.inf) and not told.stopped:
+                training.epoch = standing.epoch
                 began = time.perf_counter() - standing.seconds
-                learner.epoch(standing, plan(standing.epoch), bar, began, pending)
+                learner.epoch(standing, plan(standing.epoch), began, pending)
                 row = standing.row()
                 if held_out is not None:
                     found = evaluate(model, held_out, truncate=truncate, team=team)
@@ -155,18 +164,17 @@ def fit(
                     if found.accuracy is not None:
                         row["valid_accuracy"] = found.accuracy
                 row["seconds"] = time.perf_counter() - began
-                if watch is not None:
-                    watch(model, row)
+                standing.history.rows.append(row)
+                told.epoch()
                 if patience is not None:
                     standing.best.note(model, row["valid_loss"])
-                standing.next_epoch(row)
-                bar.epoch(row)
+                standing.next_epoch()
                 learner.heed(standing, pending)
         if checkpoint is not None:
             learner.save(standing)
     if standing.best.weights is not None:
         model.load_state_dict(standing.best.weights)
-    standing.history.stopped_early = patience is not None and standing.best.since >= patience
+    standing.history.stopped_early = told.stopped or (patience is not None and standing.best.since >= patience)
     return standing.history
 
 

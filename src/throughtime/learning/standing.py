@@ -68,9 +68,8 @@ class Standing:
         }
         return row | ({"skipped": self.skipped} if self.skipped else {})
 
-    def next_epoch(self, row: Row) -> None:
-        """Close the epoch with this row of the history."""
-        self.history.rows.append(row)
+    def next_epoch(self) -> None:
+        """Close the epoch, whose row the history has."""
         self.epoch += 1
         self.done = self.count = self.skipped = 0
         self.total = self.norms = self.seconds = 0.0
