@@ -102,10 +102,11 @@ def _stratified(labels: np.ndarray, order: np.ndarray, shares: Sequence[float]) 
         part = int(lead.argmax())
         lead[part] -= 1
         parts[part].append(row)
-    for part, rows in enumerate(parts):  # few sequences may leave a part with none
+    for part, rows in enumerate(parts):  # few sequences may leave a part with none: it gets one of the commonest class
         if not rows:
             largest = max(parts, key=len)
-            parts[part] = [largest.pop()]
+            common = Counter(labels[largest].tolist()).most_common(1)[0][0]
+            parts[part] = [largest.pop(next(i for i in reversed(range(len(largest))) if labels[largest[i]] == common))]
     return [np.array(rows) for rows in parts]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -94,7 +95,7 @@ def _first(dataset: Dataset) -> dict[str, Any]:
     part = dataset.train
     targets = _first_targets(dataset, part)
     return {
-        "name": "sequence 1" if part.names is None else part.names[0],
+        "name": "sequence 1" if part.names is None else os.path.basename(part.names[0]),
         "inputs": _first_inputs(dataset, part),
         "targets": targets,
     }
