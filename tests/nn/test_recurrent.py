@@ -249,6 +249,25 @@ class Hidden(nn.Module):
         return h + Times.apply(x, 2 * self.w)
 
 
+class Loose(nn.Module):
+    """A tensor that learns and is no parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.extra = torch.ones(n, dtype=torch.float64, requires_grad=True)
+
+    def forward(self, x, h):
+        return h + x * self.extra
+
+
+OUTSIDE = torch.ones(n, dtype=torch.float64, requires_grad=True)
+
+
+class Outer(nn.Module):
+    def forward(self, x, h):
+        return h + x * OUTSIDE
+
+
 class Times(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w):
@@ -268,6 +287,8 @@ class Times(torch.autograd.Function):
         (Random(), "random numbers drawn inside a step .test_recurrent.py.*dropout.*drives"),
         (Mixing(), "mean over the batch .test_recurrent.py.*x.mean.*each row"),
         (Counting(), "depends on the number of rows .test_recurrent.py.*len.x"),
+        (Outer(), "a tensor that has a gradient and is no parameter of the cell .test_recurrent.py.*OUTSIDE"),
+        (Loose(), "the tensor extra has a gradient and is no parameter; register it"),
         (Hidden(), "register it as a parametrization|after its sum over rows"),
     ],
     ids=lambda v: type(v).__name__,

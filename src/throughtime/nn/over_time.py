@@ -22,7 +22,7 @@ from throughtime.nn.cell_calls import Result, Structure, own_structure, sizes_of
 from throughtime.nn.cell_loop import walk
 from throughtime.program_ops import run_program
 from throughtime.tracing import CannotTraceError, Naming, Shape, Signature, Traced, trace
-from throughtime.tracing.module_state import Held, all_buffers, exchanged, held, hooked, settings
+from throughtime.tracing.module_state import Held, all_buffers, exchanged, held, hooked, loose, settings
 from throughtime.weights import dtype_of
 
 _OWN_FILES = (str(Path(__file__).parents[1]), str(Path(str(torch.__file__)).parent))
@@ -98,6 +98,8 @@ class OverTime:
         first = parameters[0].tensor if parameters else run.inputs[0]
         if (hook := hooked(self.cell)) != "":
             found: Traced | str = f"{hook} has hooks"
+        elif (name := loose(self.cell)) != "":
+            found = f"the tensor {name} has a gradient and is no parameter; register it as one"
         elif not first.is_cpu and ops.get_engine() == "auto" and self.engine == "auto":
             found = f"no engine runs programs on {first.device}"
         else:

@@ -12,6 +12,7 @@ The graph is made twice, at two batch sizes, and must be the same: a step that m
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from torch import Tensor, fx
 from torch._decomp import get_decompositions
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch._subclasses.functional_tensor import dispatch_functionalize
+from torch._subclasses.functional_tensor import FunctionalTensor, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
@@ -212,6 +213,9 @@ class _Cut(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = list(_tensors((args, kwargs)))
+        if any(t.requires_grad and not isinstance(t, FunctionalTensor) for t in given):
+            where = line_of_trace("".join(traceback.format_stack()))
+            raise refuse("a tensor that has a gradient and is no parameter of the cell", where, "register it as one")
         name = getattr(func, "__name__", "")
         in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
         if not any(id(t) in self.rows for t in given):

@@ -127,7 +127,8 @@ class _Interpreter:
         if isinstance(value, Row):
             return value
         if value not in self.found:
-            self.found[value] = self.weight(value)
+            same = [q for q in self.weights if q.op == value.op == "get_attr" and q.target == value.target]
+            self.found[value] = self.found[same[0]] if same else self.weight(value)
         found = self.found[value]
         if isinstance(found, int):
             raise refuse_node(

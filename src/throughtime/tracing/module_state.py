@@ -85,6 +85,15 @@ def hooked(cell: nn.Module) -> str:
     return ""
 
 
+def loose(cell: nn.Module) -> str:
+    """The name of a tensor that has a gradient and is no parameter, so that a program would not know of it; "" for none."""
+    for prefix, module in _parts(cell):
+        for key, value in module.__dict__.items():
+            if isinstance(value, Tensor) and value.requires_grad:
+                return prefix + key
+    return ""
+
+
 @contextmanager
 def exchanged(places: Sequence[Held], tensors: Sequence[Tensor]) -> Iterator[None]:
     """Let modules hold other tensors in some places, for a while."""
