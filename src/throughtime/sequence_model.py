@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from throughtime import loss as losses
-from throughtime import step
+from throughtime import ops, step
 from throughtime.dispatch import readable, unwatched
 from throughtime.model import parameter_table
 from throughtime.nn import LAYERS, LSTM, RNN
+from throughtime.nn.functional import linear_cross_entropy
 from throughtime.nn.layers import Layers
 from throughtime.notation import (
     NONLINEARITIES,
@@ -241,7 +242,14 @@ class SequenceModel(nn.Module):
         if self.task not in OF_VALUES and readable(y):
             check_label_range(y, self.k, lengths)
         with drawing_from(generator):
-            z, final = self._run(x, lengths, s0)
+            states, final = self._states(x, lengths, s0)
+        if self.task not in OF_VALUES and self._reads_plainly():
+            labels = losses.counted_labels(y.T, lengths)
+            V, c = self.readout.weight, self.readout.bias
+            total = linear_cross_entropy(states.flatten(0, -2), V, labels.T.flatten(), linear_bias=c, reduction="sum")
+            value = total / losses.normalizer(labels, reduction)
+            return (value, each(Tensor.detach, final)) if return_state else value
+        z = self.readout(states)
         loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
         z = z.unsqueeze(1) if self.task in OF_ROWS else z
         value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
@@ -347,11 +355,29 @@ class SequenceModel(nn.Module):
 
     def _run(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
         """What `forward` returns, and the final states."""
+        states, final = self._states(x, lengths, s0)
+        return self.readout(states), final
+
+    def _states(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
+        """What the readout reads, and the final states."""
         states, final = self.rnn(x, s0, lengths)
         if self.task in OF_ROWS:
             last = parts(final)[0][-self.directions :].transpose(0, 1).flatten(1)
             states = READERS[self.read](states, last, lengths, self.query)
-        return self.readout(dropout(states, self.readout_dropout, self.training)), final
+        return dropout(states, self.readout_dropout, self.training), final
+
+    def _reads_plainly(self) -> bool:
+        """Whether the compiled readout is the model's, and nobody else has to see the logits."""
+        readout = self.readout
+        return (
+            type(readout) is nn.Linear
+            and nn.Linear.forward is _FORWARD[1]
+            and not _watched(readout)
+            and not _has_any_global_hook()
+            and unwatched()
+            and not torch._C._is_any_autocast_enabled()
+            and ops.engine_for(readout.weight) is ops.native
+        )
 
     def _is_elman(self) -> bool:
         """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""
