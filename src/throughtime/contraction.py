@@ -28,6 +28,11 @@ class Gradients(NamedTuple):
     x: Tensor | None = None
     s0: Tensor | None = None
 
+    def __repr__(self) -> str:
+        known = ((name, value) for name, value in self._asdict().items() if value is not None)
+        shown = (f"{name} {list(value.shape)} of norm {float(value.detach().norm()):.3g}" for name, value in known)
+        return f"Gradients({', '.join(shown)})"
+
 
 def previous_states(states: Tensor, s0: Tensor | None, lengths: Tensor | None, reverse: bool) -> Tensor:
     """The state that each step started from, [T, B, d]: s_{t-1}, with s_0 (zero where None) before a row's first step."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import throughtime as tt
 from throughtime.anatomy import anatomy
+from throughtime.anatomy.measures import in_steps
 from throughtime.anatomy.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -121,6 +122,45 @@ def test_hover_shows_the_numbers_of_the_arrays(browser, written):
     opened.hover(3, 20)
     assert "no path" in opened.page.locator("#tip").inner_text()
     opened.done()
+
+
+@pytest.mark.parametrize("width", [1280, 1400])
+def test_the_derivation_of_a_late_loss_fits_its_column(browser, tmp_path, width):
+    paths(T=120).to_html(tmp_path / "page.html")
+    opened = Opened(browser, tmp_path / "page.html", width)
+    for parameter in "WUb":
+        opened.choose("parameter", parameter)
+        for t in (100, 120):
+            opened.page.evaluate(f"choose({t - 1})")
+            for selector in (
+                "#derivation .formula >> nth=0",
+                "#derivation .formula >> nth=1",
+                "#derivation .scroll",
+                "html",
+            ):
+                wide, there = opened.page.locator(selector).evaluate("e => [e.scrollWidth, e.clientWidth]")
+                assert 0 < wide <= there, selector
+    opened.done()
+
+
+def test_a_notebook_shows_the_page_in_place(browser, tmp_path):
+    found = paths()
+    (tmp_path / "notebook.html").write_text(f'<meta charset="utf-8">{found._repr_html_()}', encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "notebook.html").as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator("body[data-ready=yes]").wait_for()
+    assert frame.locator("#verdict").inner_text() == found.verdict
+    page.close()
+    assert paths(T=1001)._repr_html_() is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [(1.4142, "1.41"), (2.0, "2.00"), (76.14, "76.1"), (99.96, "100"), (7613.0, "7,610"), (1e400, "∞")],
+)
+def test_steps_have_three_digits(steps, told):
+    assert in_steps(steps) == told
 
 
 def test_a_click_on_a_row_shows_its_paths(browser, written):

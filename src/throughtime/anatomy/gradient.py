@@ -5,6 +5,7 @@ Steps t and k are counted from 1, as in the mathematics; array index i stands fo
 
 from __future__ import annotations
 
+import html
 import math
 import os
 from functools import cached_property
@@ -229,11 +230,13 @@ class Anatomy:
             factor = math.exp(min(growth, 50))
             return (
                 f"The gradient explodes: on its way back it grows {factor:.3g}-fold per step on average "
-                f"(λ₁ = {growth:+.3f}); {reach}."
+                f"(λ₁ = {growth:+#.3g}); {reach}."
             )
-        numbers = f"λ₁ = {growth:+.3f}; {reach}"
+        numbers = f"λ₁ = {growth:+#.3g}; {reach}"
         lasting = (
-            "it keeps its size on its way back" if half_life > 1e4 else f"it halves every {half_life:.3g} steps back"
+            "it keeps its size on its way back"
+            if half_life > 1e4
+            else f"it halves every {measures.in_steps(half_life)} steps back"
         )
         if half_life < longest / 4:
             return f"The gradient vanishes: {lasting} ({numbers})."
@@ -275,6 +278,17 @@ class Anatomy:
         from throughtime.anatomy.page import write_page
 
         write_page(self, path, **options)
+
+    def _repr_html_(self) -> str | None:
+        """The page of the first instance in a notebook, in place; None where that is too long for a page."""
+        from throughtime.anatomy.page import LONGEST, page
+
+        if self.unrolled.lengths[0] > LONGEST:
+            return None
+        return (
+            f'<iframe srcdoc="{html.escape(page(self))}" style="width: 100%; height: 900px; border: 0" '
+            'title="Anatomy of the gradient"></iframe>'
+        )
 
     def __repr__(self) -> str:
         u = self.unrolled

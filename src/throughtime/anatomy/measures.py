@@ -122,3 +122,10 @@ def lyapunov(jacobians: Jacobians, lengths: tuple[int, ...], count: int) -> Tens
         total += R.diagonal(dim1=1, dim2=2)[real].abs().log().sum(0)
         counted += int(real.sum())
     return (total / counted).sort(descending=True)[0]
+
+
+def in_steps(number: float) -> str:
+    """A number of steps with three digits: 1.41, 76.1, 7,610; ∞."""
+    if math.isinf(number):
+        return "∞"
+    return f"{number:#.3g}" if number < 99.95 else f"{float(f'{number:.3g}'):,.0f}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from throughtime.anatomy.measures import in_steps
 from throughtime.anatomy.plots import SIGNED, SIZES
 from throughtime.data.files import write_atomically
 from throughtime.showing import visible
@@ -35,17 +36,33 @@ LONGEST = 1000
 def write_page(
     a: Anatomy,
     path: str | os.PathLike[str],
+    **options: Any,
+) -> None:
+    """Write the page of one instance of an anatomy.
+
+    Args:
+        a, options: as in `page`.
+        path: the file to write.
+
+    Raises:
+        ValueError: as `page`.
+        OSError: the file cannot be written.
+    """
+    write_atomically(path, page(a, **options))
+
+
+def page(
+    a: Anatomy,
     *,
     instance: int = 0,
     symbols: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     title: str = "Anatomy of the gradient",
-) -> None:
-    """Write the page of one instance of an anatomy.
+) -> str:
+    """The page of one instance of an anatomy, as HTML.
 
     Args:
         a: the anatomy; its curves and verdict are over the whole batch.
-        path: the file to write.
         instance: which of the batch the maps and paths show, from 0.
         symbols: what each step's input is called, at least one for each step of the instance.
         targets: what each step is to be predicted as.
@@ -53,7 +70,6 @@ def write_page(
 
     Raises:
         ValueError: the instance has more than 1000 steps, or `symbols` or `targets` are too few.
-        OSError: the file cannot be written.
     """
     if not 0 <= instance < a.B:
         raise ValueError(f"instance: expected 0 to {a.B - 1}, found {instance}")
@@ -77,7 +93,7 @@ def write_page(
     pieces = re.split(
         r"\{\{(\w+)\}\}", _part("page.html")
     )  # text and names in turn: what is put in is not searched again
-    write_atomically(path, "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces)))
+    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
 
 
 def _part(name: str) -> str:
@@ -100,7 +116,7 @@ def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
             arrays[f"norm_{p}"] = _packed(norms)
         else:
             sizes[p] = size
-    half_life = "∞" if math.isinf(a.half_life) else f"{a.half_life:.3g} steps"
+    half_life = in_steps(a.half_life) + ("" if math.isinf(a.half_life) else " steps")
     return {
         "T": length,
         "length": length,
@@ -121,7 +137,7 @@ def _content(a: Anatomy, instance: int, length: int) -> dict[str, Any]:
             ("loss", f"{sum(v for v in losses if v is not None):.4g}"),
             ("horizon (cosine 0.99)", f"{a.horizon(0.99)} steps"),
             ("half-life", half_life),
-            ("largest Lyapunov exponent", f"{float(a.lyapunov[0]):+.3f} per step"),
+            ("largest Lyapunov exponent", f"{float(a.lyapunov[0]):+#.3g} per step"),
             ("paths − training gradient", f"{a.residual:.1e}"),
             *([("instances", str(a.B))] if a.B > 1 else []),
         ],

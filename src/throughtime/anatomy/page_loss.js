@@ -97,7 +97,7 @@ function drawDerivation(paths) {
   if (rest.length) rows.push(`<tr><td>${rest.length}</td><td>more</td><td></td>${p === "b" ? "" : "<td></td>"}<td>${show(rest.reduce((s, q) => s + q.norm, 0))}</td><td>${percent(rest.reduce((s, q) => s + q.share, 0))}</td><td></td></tr>`);
   $("derivation").innerHTML =
     (data.formulas.length ? `<p class="formula">∂L<sub>${t}</sub>/∂${p} = Σ<sub>k=${Math.min(...steps)}…${Math.max(...steps)}</sub> δ<sub>${t},k</sub> ${input}</p><details><summary>the cell, both ways</summary><pre>${escape(data.formulas.join("\n"))}</pre></details>` :
-    `<p class="formula">∂L<sub>${t}</sub>/∂${p} = Σ<sub>k</sub> (∂L<sub>${t}</sub>/∂s<sub>${t}</sub>) (∂s<sub>${t}</sub>/∂s<sub>k</sub>) (∂⁺s<sub>k</sub>/∂${p}) = Σ<sub>k=${Math.min(...steps)}…${Math.max(...steps)}</sub> δ<sub>${t},k</sub> ${input}</p>` +
+    `<p class="formula">∂L<sub>${t}</sub>/∂${p} = Σ<sub>k</sub> (∂L<sub>${t}</sub>/∂s<sub>${t}</sub>) (∂s<sub>${t}</sub>/∂s<sub>k</sub>) (∂⁺s<sub>k</sub>/∂${p}) <span class="whole">= Σ<sub>k=${Math.min(...steps)}…${Math.max(...steps)}</sub> δ<sub>${t},k</sub> ${input}</span></p>` +
     `<p class="formula">δ<sub>${t},${t}</sub> = σ′(a<sub>${t}</sub>) ⊙ ${source}, &nbsp; δ<sub>${t},k</sub> = σ′(a<sub>k</sub>) ⊙ (W<sup>⊤</sup>δ<sub>${t},${after}</sub>${more})</p>`) +
     `<p>${paths.length} paths, sizes in all ${show(total)}; together ${percent(shares)} of ∂L/∂${p}${shownAs === p ? "" : `, to ${escape(shownAs)} alone`}.</p>` +
     `<div class="scroll"><table><thead><tr><th>k</th><th></th><th>‖δ‖</th>${p === "b" ? "" : `<th>${name}</th>`}<th>‖G[${t},k]‖</th><th>share</th><th>path</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>`;

@@ -8,9 +8,10 @@ from typing import Any
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
+from throughtime.showing import short
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Sequences to train on, and those held out.
 
@@ -47,6 +48,12 @@ class Dataset:
             if sizes and columns != len(sizes):
                 raise ValueError(f"{part}.x: expected {len(sizes)} columns of symbols, found {columns}")
             sequences.check_range(sizes if len(sizes) > 1 else self.n, self.k, part)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(
+            f"{name} {len(part):,} sequences of {int(part.lengths.sum()):,} steps" for name, part in self.parts.items()
+        )
+        return f"Dataset({short(self.name)!r}, {self.task}, n={self.n}, k={self.k}: {parts})"
 
     @property
     def parts(self) -> dict[str, Sequences]:

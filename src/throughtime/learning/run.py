@@ -41,7 +41,7 @@ from throughtime.learning.history import History
 from throughtime.learning.tensor_files import read_tensors
 from throughtime.model import ElmanNetwork
 from throughtime.sequence_model import SequenceModel
-from throughtime.showing import visible
+from throughtime.showing import short, visible
 from throughtime.toml_files import read_toml
 from throughtime.weights import settled
 
@@ -80,7 +80,7 @@ MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
 """The models that a run can hold, with the arguments that build each anew."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained model and everything needed to use it.
 
@@ -97,6 +97,11 @@ class Run:
     encoding: Encoding
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        kind, n, k = type(self.model).__name__, self.encoding.n, self.encoding.k
+        count = sum(p.numel() for p in self.model.parameters())
+        return f"Run({short(str(self.path))!r}, {self.encoding.task}: {kind}, n={n}, k={k}, {count:,} parameters)"
 
     def encode(self, x: str | Sequence[Any]) -> Sequences:
         """Sequences as the model reads them.
