@@ -12,9 +12,10 @@ from torch import Tensor
 
 from throughtime.data.batches import Batch, schedule
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.learning.given import Data, as_sequences
 from throughtime.learning.models import has_forward
 from throughtime.learning.processes import Team
-from throughtime.learning.windows import Data, as_sequences, counted, labelled, walk
+from throughtime.learning.windows import counted, labelled, walk
 from throughtime.loss import step_losses
 from throughtime.weights import dtype_of
 
@@ -42,7 +43,7 @@ def evaluate(
     Args:
         model: model(x, lengths) -> logits, where the targets are labels; .loss(x, y, lengths) where they are values, or the
             model has no forward.
-        data: `Sequences`, or (x, y) or (x, y, lengths) as in `fit`.
+        data: `Sequences`, (x, y), (x, y, lengths), a Dataset or a DataLoader, as in `fit`.
         batch_size: sequences computed side by side; changes the speed and the memory, not the result.
         truncate: walk the sequences in windows of so many steps, carrying the state: for long sequences.
         team: processes that share the work; each gets the result of the whole.

@@ -21,6 +21,7 @@ from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checkpoints import Checkpoints
 from throughtime.learning.evaluation import evaluate
+from throughtime.learning.given import Data, as_sequences
 from throughtime.learning.history import History, Row
 from throughtime.learning.interruption import deferred
 from throughtime.learning.learner import Learner
@@ -29,7 +30,7 @@ from throughtime.learning.optimizers import OptimizerFactory, make_optimizer
 from throughtime.learning.processes import Team
 from throughtime.learning.progress import progress_bars
 from throughtime.learning.telling import Callbacks, Function
-from throughtime.learning.windows import Data, as_sequences, checksum, labelled
+from throughtime.learning.windows import checksum, labelled
 from throughtime.notation import REDUCTIONS, check_choice, check_positive
 from throughtime.weights import dtype_of
 
@@ -70,13 +71,15 @@ def fit(
             `ElmanNetwork` and `SequenceModel` do. A model with only `.loss` is judged by that on `valid`; where it has a
             `forward` and `valid` has labels, model(x, lengths) are their logits, which tell the accuracy, too.
         train, valid: `Sequences`; or (x, y) or (x, y, lengths), lists of sequences or padded arrays or tensors:
-            x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (−100: ignored), lengths [B].
+            x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (−100: ignored), lengths [B]. Or PyTorch's: a
+            `Dataset` of pairs (x, y), a sequence each, or a `DataLoader` of such batches. They are read once, before the
+            training, which then batches and shuffles by itself.
         optimizer: "gd" (gradient descent on the full batch, θ ← θ − η ∇θ), "sgd", "momentum", "rmsprop", "adam", "adamw", or
             a factory over torch.optim.
         lr: learning rate η; None: the optimiser's default.
         lr_schedule: "constant"; or "cosine": η falls to 0 along half a cosine over all updates (Loshchilov and Hutter, 2017).
         epochs: passes over the training sequences.
-        batch_size: instances per update; None: 32, or all of them for "gd".
+        batch_size: instances per update; None: 32, or that of a DataLoader, or all of them for "gd".
         clip_norm: greatest norm of the gradient over all parameters; None: not clipped; "auto": 1, and None for "gd".
         truncate: window τ in steps of truncated BPTT; None: each sequence whole, which is exact.
         reduction: "sequence" or "token", as in `ElmanNetwork.loss`.
@@ -200,7 +203,7 @@ def _checked(
     sequences = as_sequences(train, dtype, "train")
     held_out = None if valid is None else as_sequences(valid, dtype, "valid")
     if optimizer != "gd":
-        return sequences, held_out, 32 if batch_size is None else batch_size
+        return sequences, held_out, batch_size or getattr(train, "batch_size", None) or 32
     if truncate is not None or (batch_size is not None and batch_size < len(sequences)):
         raise ValueError(
             'optimizer "gd": expected the full batch of whole sequences; take "sgd" with batch_size or truncate'

@@ -7,47 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import IGNORED, Sequences
 from throughtime.states import State, each
 from throughtime.weights import dtype_of
-
-Data = Sequences | tuple[Any, ...]
-
-
-def as_sequences(data: Data, dtype: torch.dtype, name: str) -> Sequences:
-    """`data` as `Sequences`; a tuple (x, y) or (x, y, lengths) holds lists of sequences, or padded arrays or tensors.
-
-    Padded: x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (or [B], one per sequence), lengths [B].
-
-    Raises: TypeError, ValueError: what is wrong, with `name`, the argument and the sequence.
-    """
-    if isinstance(data, Sequences):
-        if data.y is None:
-            raise ValueError(f"{name}: expected sequences with targets, found none")
-        return data
-    if not isinstance(data, tuple) or len(data) not in (2, 3):
-        raise TypeError(f"{name}: expected Sequences, (x, y) or (x, y, lengths), found {type(data).__name__}")
-    x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in data[:2])
-    if len(x) != len(y):
-        raise ValueError(f"{name}: expected as many targets y as sequences x, {len(x)}, found {len(y)}")
-    if len(data) == 3 and data[2] is not None:
-        lengths = [int(length) for length in data[2]]
-        if len(lengths) != len(x):
-            raise ValueError(f"{name}: lengths: expected {len(x)}, one for each sequence, found {len(lengths)}")
-        for i, length in enumerate(lengths):
-            if not 1 <= length <= len(x[i]):
-                raise ValueError(f"{name}: lengths[{i}]: expected 1 to {len(x[i])} steps, found {length}")
-        x = [row[:length] for row, length in zip(x, lengths, strict=True)]
-        if np.ndim(y[0]) > 0:
-            y = [row[:length] for row, length in zip(y, lengths, strict=True)]
-    try:
-        return Sequences.from_arrays(x, y, dtype=np.float64 if dtype == torch.float64 else np.float32)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {error}") from None
 
 
 class Carried:
