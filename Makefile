@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test test-triton test-gpu bench-gpu lint bench docs fuzz sanitize clean
+.PHONY: train test test-triton test-gpu bench-gpu format lint bench docs fuzz sanitize clean
 .DEFAULT_GOAL := train
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.* native/*/*.*)
@@ -28,6 +28,10 @@ test-gpu:  ## the generated kernels on the GPU of this machine, with the python 
 
 bench-gpu:  ## their times beside cuDNN's and a loop's
 	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py
+
+format: $(INSTALLED)  ## put every file into the form that lint asks for
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 lint: $(INSTALLED)  ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def draw(name: str, found: Window, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Four gradients taken apart.")
-    parser.add_argument("--out", type=Path, default=Path("anatomy-cases"))
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/anatomy"))
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from throughtime.data import majority_accuracy
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("classify_digits.png"), help="the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/classify_digits.png"), help="the picture")
     parser.add_argument("--epochs", type=int, default=40)
     options = parser.parse_args()
 
@@ -64,6 +64,7 @@ def draw(model: tt.SequenceModel, x: torch.Tensor, out: Path) -> None:
             below.set_ylabel("after row")
     figure.colorbar(shown, ax=figure.axes, shrink=0.6, label="probability")
     figure.suptitle("What the network believes while an image comes in, row by row")
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
 

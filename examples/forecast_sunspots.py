@@ -27,7 +27,7 @@ HORIZONS = (1, CYCLE)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("forecast_sunspots.png"), help="the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/forecast_sunspots.png"), help="the picture")
     parser.add_argument("--epochs", type=int, default=400)
     options = parser.parse_args()
 
@@ -71,6 +71,7 @@ def draw(model: tt.SequenceModel, source: tt.data.Dataset, years: np.ndarray, va
     )
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
 

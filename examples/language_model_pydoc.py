@@ -23,7 +23,7 @@ from throughtime.learning.generation import generate
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("language_model_pydoc.png"), help="the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/language_model_pydoc.png"), help="the picture")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--states", type=int, default=192)
     options = parser.parse_args()
@@ -113,6 +113,7 @@ def draw(net: tt.ElmanNetwork, topics: tt.data.Dataset, bits: dict[str, float], 
             va="center",
         )
         column += 1
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
 

@@ -39,7 +39,7 @@ def halve(text, times=2):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("tag_python_source.png"), help="the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/examples/tag_python_source.png"), help="the picture")
     parser.add_argument("--files", type=int, default=40, help="how many files to learn from")
     parser.add_argument("--epochs", type=int, default=8)
     options = parser.parse_args()
@@ -92,6 +92,7 @@ def draw(program: str, labels: Sequence[str], out: Path) -> None:
     for i, (label, colour) in enumerate(COLOURS.items()):
         place = (i + 0.5) * width / len(COLOURS)
         axes.text(place, len(lines) + 0.6, label, color=colour, ha="center", va="center", weight="bold", fontsize=9)
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
 
 

@@ -79,3 +79,12 @@ def test_a_data_set_and_a_run_are_a_line(tmp_path: Path, monkeypatch: pytest.Mon
     run.save(tmp_path / "run", tt.ElmanNetwork(2, 4, 3), encoding, config={}, history=History(ROWS), metrics={})
     monkeypatch.chdir(tmp_path)
     assert re.fullmatch(r"Run\('run', tag: ElmanNetwork, n=2, k=3, 43 parameters\)", repr(tt.load("run")))
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"), [("sigmoid", "; did you mean 'logistic'?"), ("ReLU", "; did you mean 'relu'?"), ("gauss", "")]
+)
+def test_a_choice_that_was_probably_meant_is_named(found: str, hint: str) -> None:
+    expected = f"nonlinearity: expected one of 'tanh', 'relu', 'logistic', 'identity', found {found!r}{hint}"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        tt.ElmanNetwork(2, 3, 4, found)

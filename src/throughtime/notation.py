@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from throughtime.dispatch import readable
+from throughtime.showing import did_you_mean
 
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 REDUCTIONS = ("sequence", "token")
@@ -33,7 +34,9 @@ SHAPES = {"U": ("d", "n"), "W": ("d", "d"), "V": ("k", "d"), "b": ("d",), "c": (
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Refuse a `value` that is not one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}")
+        meant = did_you_mean(value, choices)
+        hint = "" if meant is None else f"; did you mean {meant!r}?"
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}{hint}")
 
 
 def check_positive(name: str, value: Any) -> int:

@@ -6,7 +6,9 @@ or set the window's title, and a mark of writing direction could show a line as 
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 LONGEST = 40
 """Characters of a name in a table or a picture."""
@@ -34,3 +36,15 @@ def short(name: str, longest: int = LONGEST) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
+
+
+OTHER_NAMES = {"sigmoid": "logistic", "linear": "identity", "rnn": "elman"}
+"""What others call a choice, and its name here."""
+
+
+def did_you_mean(found: object, choices: Iterable[str]) -> str | None:
+    """The choice that was probably meant; None where none is near."""
+    name, known = str(found).lower(), list(choices)
+    if OTHER_NAMES.get(name) in known:
+        return OTHER_NAMES[name]
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)

@@ -108,12 +108,12 @@ def test_a_toml_file_that_is_not_text_or_not_there_is_refused(refused):
         (["--epochs", "3.5"], "Invalid value for --epochs: expected a whole number or auto, found '3.5'"),
         (["--epochs", "0"], "epochs: expected at least 1, found 0"),
         (["--truncate", "some"], "Invalid value for --truncate: expected a whole number or auto or none, found 'some'"),
-        (["--states", "-1"], "d: expected at least 1, found -1"),
+        (["--states", "-1"], "--states: expected at least 1, found -1"),
         (["--seed", "-1"], "seed: expected a whole number from 0 to 2^63 − 1, found -1"),
-        (["--lr", "0"], "lr: expected a positive number, found 0.0"),
+        (["--lr", "0"], "lr: expected a positive number, found 0"),
         (["--lr", "nan"], "lr: expected a positive number, found nan"),
-        (["--clip-norm", "-2"], "clip_norm: expected a positive number"),
-        (["--batch-size", "0"], "batch_size: expected at least 1, found 0"),
+        (["--clip-norm", "-2"], "clip-norm: expected a positive number, found -2"),
+        (["--batch-size", "0"], "batch-size: expected at least 1, found 0"),
         (["--nonlinearity", "tan"], 'Did you mean "tanh"?'),
         (["--task", "lm"], "task: expected tag, which python-source is for, found lm"),
         (["pyhton-source"], "did you mean python-source?"),
@@ -210,3 +210,32 @@ def test_tensorboard_is_refused_before_data_is_read_where_it_is_missing(command,
     assert (
         err == "error: TensorBoard: expected the package tensorboard, which is not installed: pip install tensorboard\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--states", 0], "--states: expected at least 1, found 0"),
+        (["--truncate", -3], "--truncate: expected at least 1, found -3"),
+        (["--dropout", 1], "--dropout: expected a share from 0 to below 1, found 1"),
+        (["--lr", "inf"], "--lr: expected a positive number, found inf"),
+        (["--nonlinearity", "sigmoid"], 'Did you mean "logistic"?'),
+        (["--cell", "LSTN"], 'Did you mean "lstm"?'),
+    ],
+)
+def test_options_are_refused_before_data_is_read(given, told, command):
+    status, _, err = command("train", "no-such-file", *given)
+    assert status == 2
+    assert told in err
+    assert "no-such-file" not in err
+    assert err.count("\n") == 1
+
+
+def test_what_a_file_turns_on_the_command_line_turns_off(command):
+    Path("options.toml").write_text("bidirectional = true\nwatch = true\n")
+    status, _, err = command(
+        "train", *QUICK, "--config", "options.toml", "--no-bidirectional", "--no-watch", "--out", "run"
+    )
+    assert status == 0, err
+    kept = tomllib.loads(Path("run/config.toml").read_text())
+    assert (kept["bidirectional"], kept["watch"]) == (False, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,27 @@ LARGEST_BATCH, FEWEST_BATCHES = 32, 10
 EPOCHS, UPDATES, UPDATES_BY_ROW, MOST_EPOCHS = 10, 500, 1000, 200
 """Ten passes, and more (at most 200) of data so small that they would make under 500 updates, or under a thousand where a
 sequence has but one label to learn from."""
+
+
+def check_values(options: TrainOptions) -> None:
+    """Check what can be told of the options before any data are read.
+
+    Raises: Refused: names the option.
+    """
+    for name in ("states", "embedding", "layers", "epochs", "batch_size", "truncate", "patience", "horizon", "season"):
+        value = getattr(options, name)
+        if isinstance(value, int) and value < 1:
+            raise Refused(f"--{name.replace('_', '-')}: expected at least 1, found {value}")
+    for name in ("dropout", "input_dropout", "readout_dropout"):
+        value = getattr(options, name)
+        if isinstance(value, float) and not 0 <= value < 1:
+            raise Refused(f"--{name.replace('_', '-')}: expected a share from 0 to below 1, found {value:g}")
+    for name in ("lr", "clip_norm"):
+        value = getattr(options, name)
+        if isinstance(value, float) and not 0 < value < math.inf:
+            raise Refused(f"--{name.replace('_', '-')}: expected a positive number, found {value:g}")
+    if not 0 <= options.seed < 1 << 63:
+        raise Refused(f"--seed: expected a whole number from 0 to 2^63 − 1, found {options.seed}")
 
 
 def decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:

@@ -112,7 +112,7 @@ class SourceOptions(DataOptions):
     """Hold out the end of each sequence, sequences, as many of each class, or groups; what suits the data where left out."""
     group: Annotated[str | None, Parameter(group=DATA)] = None
     """Tables: the column with what must not be both learnt and held out, such as a person."""
-    deduplicate: Annotated[bool, Parameter(group=DATA, negative=())] = False
+    deduplicate: Annotated[bool, Parameter(group=DATA)] = False
     """Keep a sequence that occurs several times once: held out rather than learnt."""
     shuffle: Annotated[bool | None, Parameter(group=DATA)] = None
     """Text: shuffle the lines before they are divided; where left out, those in alphabetical order."""
@@ -139,15 +139,15 @@ class TrainOptions(SourceOptions):
     """Size of a learned vector for each symbol; auto: 128 for words, none for characters."""
     layers: Annotated[int, Parameter(group=MODEL, converter=whole)] = 1
     """Recurrent layers on top of each other."""
-    characters: Annotated[bool, Parameter(group=MODEL, negative=())] = False
+    characters: Annotated[bool, Parameter(group=MODEL)] = False
     """Know a word by the characters that spell it, too: for labelled words, above all for those that the training never saw."""
     vectors: Annotated[str | None, Parameter(group=MODEL)] = None
     """A text file of pretrained vectors, as word2vec, GloVe and fastText write them (.gz, too), that the words start from."""
-    freeze_vectors: Annotated[bool, Parameter(group=MODEL, negative=())] = False
+    freeze_vectors: Annotated[bool, Parameter(group=MODEL)] = False
     """Leave the vectors of --vectors as they are."""
     read: Annotated[Literal["last", "mean", "attention"], Parameter(group=MODEL)] = "mean"
     """What tells the label of a whole sequence: its last state, the mean of all, or a mean whose weights are learned."""
-    bidirectional: Annotated[bool | None, Parameter(group=MODEL, negative="--one-way")] = None
+    bidirectional: Annotated[bool | None, Parameter(group=MODEL, negative=("--one-way", "--no-bidirectional"))] = None
     """Walk the sequences from their ends, too; where left out, for one label per sequence alone."""
     dropout: Annotated[float, Parameter(group=MODEL)] = 0.0
     """Share of the states between layers that is left out at random while training."""
@@ -180,7 +180,7 @@ class TrainOptions(SourceOptions):
     """Who computes the recurrence."""
     on_nonfinite: Annotated[Literal["stop", "skip"], Parameter(group=LEARNING)] = "stop"
     """What to do about a loss or gradient that is NaN or infinite: stop, or leave that batch out."""
-    watch: Annotated[bool, Parameter(group=LEARNING, negative=())] = False
+    watch: Annotated[bool, Parameter(group=LEARNING)] = False
     """Take the anatomy of one held-out stretch epoch by epoch: how far back its gradient reaches, and a picture of it."""
 
     horizon: Horizon = 1

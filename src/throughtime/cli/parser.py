@@ -15,6 +15,7 @@ import throughtime
 from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line
 from throughtime.cli.terminal import quieten, say
+from throughtime.showing import did_you_mean
 from throughtime.toml_files import read_toml
 
 ENVIRONMENT = "environment"
@@ -55,7 +56,11 @@ def _told(error: CycloptsError) -> str:
     name = getattr(getattr(error, "argument", None), "name", "")
     if name.lstrip("-") not in message:
         message = f"{name}: {message}"
-    source = getattr(getattr(error, "token", None), "source", "cli")
+    token = getattr(error, "token", None)
+    meant = did_you_mean(getattr(token, "value", ""), re.findall('"([^"]*)"', message.partition("Choose from:")[2]))
+    if meant is not None and "Did you mean" not in message:
+        message += f' Did you mean "{meant}"?'
+    source = getattr(token, "source", "cli")
     return message if source in ("", "cli") or source in message else f"{source}: {message}"
 
 

@@ -45,6 +45,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
         say(f"{out}: the training has ended, there is nothing to resume")
         return
     followed = [] if placed.tensorboard is None else [TensorBoard(placed.tensorboard)]
+    choices.check_values(placed)
     with refusing():
         options, dataset = training_data(placed)
         options = choices.decided(options, dataset)
