@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from throughtime.estimators import SequenceRegressor as SequenceRegressor
     from throughtime.estimators import SequenceTagger as SequenceTagger
     from throughtime.learning.evaluation import evaluate
+    from throughtime.learning.rates import lr_find
     from throughtime.learning.recipe import fit
     from throughtime.learning.run import load
     from throughtime.model import ElmanNetwork, bptt
@@ -36,6 +37,7 @@ _HOME = {
     "fit": "throughtime.learning.recipe",
     "get_engine": "throughtime.ops",
     "load": "throughtime.learning.run",
+    "lr_find": "throughtime.learning.rates",
     "set_engine": "throughtime.ops",
     "set_num_threads": "throughtime.ops",
 }
@@ -49,6 +51,7 @@ __all__ = [  # noqa: RUF022 (as a reader meets them)
     "cells",
     "bptt",
     "fit",
+    "lr_find",
     "callbacks",
     "evaluate",
     "anatomy",

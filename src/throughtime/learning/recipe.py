@@ -48,7 +48,7 @@ def fit(
     *,
     optimizer: str | OptimizerFactory = "adam",
     lr: float | None = None,
-    lr_schedule: str = "constant",
+    lr_schedule: str | Callable[[float], float] = "constant",
     epochs: int = 10,
     batch_size: int | None = None,
     clip_norm: float | Literal["auto"] | None = "auto",
@@ -77,7 +77,8 @@ def fit(
         optimizer: "gd" (gradient descent on the full batch, θ ← θ − η ∇θ), "sgd", "momentum", "rmsprop", "adam", "adamw", or
             a factory over torch.optim.
         lr: learning rate η; None: the optimiser's default.
-        lr_schedule: "constant"; or "cosine": η falls to 0 along half a cosine over all updates (Loshchilov and Hutter, 2017).
+        lr_schedule: "constant"; or "cosine": η falls to 0 along half a cosine over all updates (Loshchilov and Hutter, 2017);
+            or a function of the share of all updates done, whose value is what η is multiplied by.
         epochs: passes over the training sequences.
         batch_size: instances per update; None: 32, or that of a DataLoader, or all of them for "gd".
         clip_norm: greatest norm of the gradient over all parameters; None: not clipped; "auto": 1, and None for "gd".
@@ -109,7 +110,9 @@ def fit(
     """
     sequences, held_out, batch_size = _checked(model, train, valid, optimizer, epochs, batch_size, truncate, patience)
     check_choice("reduction", reduction, REDUCTIONS)
-    check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
+    if not callable(lr_schedule):
+        check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
+    factor = lr_schedule if callable(lr_schedule) else LR_SCHEDULES[lr_schedule]
     if not 0 <= seed < 1 << 63:
         raise ValueError(f"seed: expected a whole number from 0 to 2^63 − 1, found {seed}")
     check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
@@ -124,7 +127,7 @@ def fit(
 
     def set_rate(done: float) -> None:
         for group, rate in zip(update.param_groups, rates, strict=True):
-            group["lr"] = rate * LR_SCHEDULES[lr_schedule](done / epochs)
+            group["lr"] = rate * factor(done / epochs)
 
     def plan(epoch: int) -> list[Window]:
         return schedule(sequences.lengths, batch_size, truncate=truncate, seed=seed, epoch=epoch)
@@ -141,7 +144,7 @@ def fit(
         learner.settings = {
             "lr": rates,
             "optimizer": f"{type(update).__name__} {update.defaults}",
-            "lr_schedule": lr_schedule,
+            "lr_schedule": getattr(lr_schedule, "__qualname__", lr_schedule),
             "epochs": epochs,
             "batch_size": batch_size,
             "clip_norm": limit,
