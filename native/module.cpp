@@ -109,8 +109,7 @@ void backward(const Net& net, const Upstream& up, const Gradients& out) {
                                fresh<S>(out.dU, net.d, net.n),
                                fresh<S>(out.dW, net.d, net.d),
                                pointer<S>(out.db),
-                               {pointer<S>(out.ds0), net.d},
-                               nullptr};
+                               {pointer<S>(out.ds0), net.d}};
     kernels<S>().backward(call);
 }
 
@@ -139,7 +138,6 @@ double learning_step(const Net& net, const Output& output, const Gradients& out)
                            pointer<S>(output.dV),
                            pointer<S>(output.dc),
                            {pointer<S>(out.ds0), net.d},
-                           nullptr,
                            &loss};
     kernels<S>().learning_step(call);
     return loss;

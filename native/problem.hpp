@@ -47,7 +47,7 @@ struct Extent {
     bool reverse;                 // from the last step of each piece to its first
 };
 
-/// The recurrence s_t = sigma(U x_t + W s_{t-1} + b), common to all calls.
+/// The recurrence s_t = sigma(U x_t + W s_{t-1} + b), common to all calls; `starts` is absent, rows in pieces go by a program.
 template <class S>
 struct Recurrence : Extent {
     Index n, d;
@@ -58,7 +58,6 @@ struct Recurrence : Extent {
     const S* b;                          // [d], or null for none
     const S* b_hh;                       // [d], to be added to b; or null for none
     Rows<const S> s0;                    // [B, d], or absent for zero
-    const S* restart;                    // [d], the state from which pieces start; or null for zero
     Nonlinearity nonlinearity;
     int threads;
 };
@@ -83,8 +82,7 @@ struct BackwardCall {
     S* dU;                    // out [d, n] contiguous
     S* dW;                    // out [d, d] contiguous
     S* db;                    // out [d]
-    Rows<S> ds0;              // out [B, d]; rows that begin with a mark are left as they are
-    S* drestart;              // out [d]
+    Rows<S> ds0;              // out [B, d]
 };
 
 /// learning_step: cross-entropy of softmax(V s_t + c) and, where dW is given, the gradients of all parameters.
@@ -103,8 +101,7 @@ struct StepCall {
     S* db;                         // out [d]
     S* dV;                         // out [k, d]
     S* dc;                         // out [k]
-    Rows<S> ds0;                   // out [B, d], or absent; as above
-    S* drestart;                   // out [d], or null
+    Rows<S> ds0;                   // out [B, d], or absent
     double* loss;                  // out: one number
 };
 

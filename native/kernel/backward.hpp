@@ -58,7 +58,7 @@ void backward_chunk(const Chunk& chunk, const Recurrence<S>& net, const Weights<
     });
     if (wanted.delta) scatter(chunk, delta, d, wanted.delta);
     if (wanted.sums.dW) {
-        const Index first = chunk.first == 1 && !net.s0 && !net.restart ? chunk.alive(1) : 0;  // the rows before have no state before them
+        const Index first = chunk.first == 1 && !net.s0 ? chunk.alive(1) : 0;  // the rows before have no state before them
         const S* previous = previous_states(chunk, d, before, states, arrays.previous);
         add_products(wanted.fresh, weights, d, rows - first, delta + first * stride, stride,
                      in_place(previous + first * stride, stride), wanted.sums.dW, wanted.sums.stride);

@@ -20,7 +20,6 @@ struct Sums {
     S* db;  // [row_stride(d)]
     S* dV;  // [k, stride]
     S* dc;  // [row_stride(k)]
-    S* drestart;  // [row_stride(d)]
     Index stride;
 
     /// `out`: the caller's arrays, null where not wanted. Where they can take whole vectors and there is but one task
@@ -34,7 +33,6 @@ struct Sums {
         db = part(out.db, row_stride<S>(d));
         dV = there ? out.dV : part(out.dV, k * stride);
         dc = part(out.dc, row_stride<S>(k));
-        drestart = part(out.drestart, row_stride<S>(d));
     }
 
     /// Sets all sums to zero, but for the products, which the first chunk of the task overwrites where it has one.
@@ -45,7 +43,6 @@ struct Sums {
         if (db) fill_zero(db, row_stride<S>(net.d));
         if (dV && !steps) fill_zero(dV, k * stride);
         if (dc) fill_zero(dc, row_stride<S>(k));
-        if (drestart) fill_zero(drestart, row_stride<S>(net.d));
     }
 };
 
@@ -153,7 +150,6 @@ void add_all_tasks(const Sums<S>* sums, const Plan& plan, Index n, Index d, Inde
     add(1, d, Index{0}, &Sums<S>::db, out.db);
     add(k, d, sums[0].stride, &Sums<S>::dV, out.dV);
     add(1, k, Index{0}, &Sums<S>::dc, out.dc);
-    add(1, d, Index{0}, &Sums<S>::drestart, out.drestart);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

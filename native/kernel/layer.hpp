@@ -76,8 +76,7 @@ void backward_block(const Block& block, const BackwardCall<S>& call, const Weigh
                        {sums, call.delta, call.dx, fresh});
         fresh = false;
     }
-    if (call.ds0 || sums.drestart)
-        write_initial_gradient(block, weights, call.dfinal, arrays.back.delta, arrays.states, call.ds0, sums.drestart);
+    if (call.ds0) write_initial_gradient(block, weights, call.dfinal, arrays.back.delta, arrays.states, call.ds0);
     if (call.delta) clear_padding(block, net.T, net.d, call.delta);
     if (call.dx) clear_padding(block, net.T, net.n, call.dx);
 }
@@ -88,12 +87,11 @@ void backward(const BackwardCall<S>& call) {
     const Index inputs = net.symbols ? 1 : net.n;
     const Plan plan(net, net.threads, 2 * net.d * (net.d + inputs));
     const bool dx = static_cast<bool>(call.dx);
-    const bool back = net.T > 1 || call.ds0 || call.drestart;
+    const bool back = net.T > 1 || call.ds0;
     const WeightUse use{.forward = false, .backward = back, .inputs = dx, .output = false, .upstream = false};
     Workspace<Weights<S>> weights(net, use, Index{0});
     weights.parts.pack(net, use, nullptr, nullptr);
-    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = nullptr, .dc = nullptr, .drestart = call.drestart,
-                      .stride = net.d};
+    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = nullptr, .dc = nullptr, .stride = net.d};
     const Workspace<AllSums<S>> sums(net, Index{0}, plan.count, out);
     parallel_for(plan.threads, plan.count, [&](Index q) {
         const Task& task = plan.tasks[q];

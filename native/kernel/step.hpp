@@ -58,8 +58,7 @@ void step_back(const Block& block, const StepCall<S>& call, const Weights<S>& we
                        {sums, {}, call.dx, fresh});
         fresh = false;
     }
-    if (call.ds0 || sums.drestart)
-        write_initial_gradient(block, weights, {}, arrays.back.delta, arrays.states, call.ds0, sums.drestart);
+    if (call.ds0) write_initial_gradient(block, weights, {}, arrays.back.delta, arrays.states, call.ds0);
     if (call.dx) clear_padding(block, call.net.T, call.net.n, call.dx);
 }
 
@@ -105,12 +104,11 @@ void learning_step(const StepCall<S>& call) {
     const Index work = 2 * net.d * (net.d + inputs + call.k);  // gradients wanted or not: the loss has the same bits
     const Plan plan(net, net.threads, work);
     const bool dx = static_cast<bool>(call.dx);
-    const bool back = learn && (net.T > 1 || call.ds0 || call.drestart);
+    const bool back = learn && (net.T > 1 || call.ds0);
     const WeightUse use{.forward = true, .backward = back, .inputs = dx, .output = true, .upstream = learn};
     Workspace<Weights<S>> weights(net, use, call.k);
     weights.parts.pack(net, use, call.V, call.c);
-    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = call.dV, .dc = call.dc, .drestart = call.drestart,
-                      .stride = net.d};
+    const Sums<S> out{.dU = call.dU, .dW = call.dW, .db = call.db, .dV = call.dV, .dc = call.dc, .stride = net.d};
     const Workspace<AllSums<S>> sums(net, call.k, plan.count, out);
     const Sums<S>* const of_task = sums.parts.of_task;
     const double total = divisor(call);

@@ -76,7 +76,6 @@ void sweep_backward(const Chunk& chunk, const Weights<S>& weights, const SlotRow
         for (Index i = going_on; ds != delta && i < rows; ++i) copy_row(delta + i * stride, ds + i * dstates.row, d);
         if (dfinal)
             for (Index i = going_on; i < rows; ++i) {
-                if (!chunk.block->gives_final(i)) continue;
                 const S* from = dfinal.at(chunk.block->order[i]);
                 for (Index j = 0; j < d; ++j) delta[i * stride + j] += from[j];
             }
@@ -91,8 +90,7 @@ template <class S>
 void read_initial_states(const Block& block, const Recurrence<S>& net, Index rows, S* to) {
     const Index stride = row_stride<S>(net.d);
     for (Index i = 0; i < rows; ++i) {
-        const S* const own = block.takes_initial(i) ? net.s0.or_null(block.order[i]) : net.restart;
-        if (own) copy_row_padded(to + i * stride, own, net.d);
+        if (net.s0) copy_row_padded(to + i * stride, net.s0.at(block.order[i]), net.d);
         else fill_zero(to + i * stride, padded<S>(net.d));
     }
 }
@@ -102,7 +100,7 @@ template <class S>
 void write_final_states(const Block& block, Index tau, Index d, const S* states, const Rows<S>& final) {
     if (!final) return;
     for (Index i = block.count[tau + 1]; i < block.count[tau]; ++i)
-        if (block.gives_final(i)) copy_row(final.at(block.order[i]), states + i * row_stride<S>(d), d);
+        copy_row(final.at(block.order[i]), states + i * row_stride<S>(d), d);
 }
 
 /// How much of a block's states the workspace holds while it is walked forward.
@@ -126,7 +124,7 @@ void walk_forward(const Block& block, const Recurrence<S>& net, const Weights<S>
         SlotRows<S> x;
         if (sweeps_inputs(chunk, net, weights)) x = read_slots(chunk, net.x, net.n, false, inputs);
         else start_states(chunk, net, weights, inputs, here);
-        const S* const reached = i > 0 || net.s0 || net.restart ? before : nullptr;
+        const S* const reached = i > 0 || net.s0 ? before : nullptr;
         with_cell<S>(net.nonlinearity, [&](auto cell) { sweep_forward<decltype(cell)>(chunk, weights, x, reached, here); });
         for (Index tau = chunk.first; tau < chunk.last; ++tau)
             write_final_states(block, tau, d, here + chunk.row(tau) * stride, final);
@@ -140,21 +138,16 @@ void walk_forward(const Block& block, const Recurrence<S>& net, const Weights<S>
 }
 
 /// ds_0 = Wᵀ delta_1, and dL/ds_final of a row without steps. `deltas`: those of slot 1; `buffer`: [rows, row_stride(d)].
-/// What reaches the state from which pieces start is added to `restart` [row_stride(d)], where that is not null.
 template <class S>
 void write_initial_gradient(const Block& block, const Weights<S>& weights, const Rows<const S>& dfinal, const S* deltas,
-                            S* buffer, const Rows<S>& ds0, S* restart) {
+                            S* buffer, const Rows<S>& ds0) {
     const Index d = weights.d, stride = row_stride<S>(d), alive = block.count[1];
     if (alive > 0) multiply(alive, d, d, deltas, stride, weights.back, weights.zeros, 0, buffer, stride);
     for (Index i = alive; i < block.rows; ++i) {
-        if (dfinal && block.gives_final(i)) copy_row(buffer + i * stride, dfinal.at(block.order[i]), d);
+        if (dfinal) copy_row(buffer + i * stride, dfinal.at(block.order[i]), d);
         else fill_zero(buffer + i * stride, d);
     }
-    for (Index i = 0; i < block.rows; ++i) {
-        const S* const reached = buffer + i * stride;
-        if (ds0 && block.takes_initial(i)) copy_row(ds0.at(block.order[i]), reached, d);
-        for (Index j = 0; restart && !block.takes_initial(i) && j < d; ++j) restart[j] += reached[j];
-    }
+    for (Index i = 0; i < block.rows; ++i) copy_row(ds0.at(block.order[i]), buffer + i * stride, d);
 }
 
 }  // namespace throughtime::THROUGHTIME_ISA

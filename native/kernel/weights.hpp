@@ -74,7 +74,7 @@ struct Weights {
 
   private:
     /// Whether any state follows another.
-    static bool recurs(const Recurrence<S>& net) { return net.T > 1 || net.s0 || net.restart; }
+    static bool recurs(const Recurrence<S>& net) { return net.T > 1 || net.s0; }
     static bool pack_forward(const Recurrence<S>& net) { return net.T * net.B > few_transposed; }
     static bool pack_back(const Recurrence<S>& net) { return net.T * net.B > few_in_place || net.d % lanes<S> != 0; }
 
