@@ -17,6 +17,8 @@ from throughtime.data.readers.formats import FORMATS
 from throughtime.learning.optimizers import OPTIMIZERS
 from throughtime.learning.recipe import LR_SCHEDULES
 from throughtime.notation import NONLINEARITIES, REDUCTIONS
+from throughtime.programs import CELLS
+from throughtime.reading import READERS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = "\n".join(
@@ -29,7 +31,9 @@ TABLES: dict[str, Iterable[str]] = {
     "lr_schedule": LR_SCHEDULES,
     "reduction": REDUCTIONS,
     "task": TASKS,
-    "engine": ops.ENGINES,
+    "engine": tuple(engine for engine in ops.ENGINES if engine != "triton"),  # the command trains on the CPU
+    "cell": CELLS,
+    "read": READERS,
 }
 
 

@@ -146,6 +146,28 @@ BAD_CALLS = {
     ),
     "length 0": (lambda n, x, y: n(x, [0, 7]), ValueError, r"^lengths: expected 1 to T=7 steps, found 0 in row 0$"),
     "lengths not B": (lambda n, x, y: n(x, [7]), ValueError, r"^lengths: expected shape \[B=2\], found \[1\]$"),
+    "lengths beyond 64 bits": (
+        lambda n, x, y: n(x, [7, 2**64]),
+        ValueError,
+        r"^lengths: expected whole numbers from 1 to T=7, found \[7, 18446744073709551616\]$",
+    ),
+    "lengths beyond int64": (
+        lambda n, x, y: n(x, torch.tensor([7, 2**64 - 1], dtype=torch.uint64)),
+        ValueError,
+        r"^lengths: expected whole numbers from 1 to T=7, found \[7, 18446744073709551615\]$",
+    ),
+    "lengths that are none": (lambda n, x, y: n(x, [7, None]), ValueError, r"^lengths: .*, found \[7, None\]$"),
+    "lengths of fit": (
+        lambda n, x, y: tt.fit(n, (x, y, [7, 2**64]), progress=False),
+        ValueError,
+        r"^train: lengths\[1\]: expected 1 to 7 steps, found 18446744073709551616$",
+    ),
+    "seed of fit": (lambda n, x, y: tt.fit(n, (x, y), seed=-1, progress=False), ValueError, r"^seed: .* found -1$"),
+    "seed of load": (
+        lambda n, x, y: tt.data.load((x, y), seed=2**63),
+        ValueError,
+        r"^seed: .*, found 9223372036854775808$",
+    ),
     "float lengths": (lambda n, x, y: n(x, [7.0, 3.0]), TypeError, r"^lengths: expected whole numbers"),
     "s0": (
         lambda n, x, y: n(x, s0=torch.zeros(5)),
@@ -163,6 +185,20 @@ BAD_CALLS = {
         r"^nonlinearity: expected one of 'tanh', .* found 'sigmoid'$",
     ),
     "size 0": (lambda n, x, y: tt.ElmanNetwork(3, 0, 4), ValueError, r"^d: expected at least 1, found 0$"),
+    "size": (lambda n, x, y: tt.ElmanNetwork(3, 2**64, 4), ValueError, r"^d: expected at most 2\^63 − 1, found 1844"),
+    "size of a model": (
+        lambda n, x, y: tt.SequenceModel(2**64, 3, 4),
+        ValueError,
+        r"^n: expected at most .* found 1844",
+    ),
+    **{
+        f"size of {layer.__name__}": (
+            lambda n, x, y, layer=layer: layer(3, 2**64),
+            ValueError,
+            r"^hidden_size: expected at most 2\^63 − 1, found 18446744073709551616$",
+        )
+        for layer in (tt.nn.RNN, tt.nn.LSTM, tt.nn.GRU, tt.nn.RNNCell, tt.nn.GRUCell)
+    },
     "size type": (lambda n, x, y: tt.ElmanNetwork(3, 2.0, 4), TypeError, r"^d: expected a whole number, found 2.0"),
     "engine": (lambda n, x, y: tt.set_engine("fast"), ValueError, r"^engine: expected one of 'auto', .* found 'fast'$"),
     "bptt": (lambda n, x, y: tt.bptt(n, x, y[:1]), ValueError, r"^y: expected shape \[B=2, T=7\], found \[1, 7\]$"),

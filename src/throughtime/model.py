@@ -28,8 +28,8 @@ from throughtime.notation import (
     check_inputs,
     check_labels,
     check_lengths,
-    check_positive,
     check_shape,
+    check_size,
     check_symbol_range,
     is_symbols,
 )
@@ -84,7 +84,7 @@ class ElmanNetwork(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.n, self.d, self.k = check_positive("n", n), check_positive("d", d), check_positive("k", k)
+        self.n, self.d, self.k = check_size("n", n), check_size("d", d), check_size("k", k)
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         check_choice("initial_state", initial_state, INITIAL_STATES)
         check_choice("initialization", initialization, INITIALIZATIONS)

@@ -13,6 +13,7 @@ names the argument, what was expected and what was found.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,10 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}{hint}")
 
 
+LARGEST = (1 << 63) - 1
+"""The largest size or seed: whole numbers have 64 bits wherever they become one."""
+
+
 def check_positive(name: str, value: Any) -> int:
     """Return `value` if it is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -46,6 +51,23 @@ def check_positive(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, found {value}")
     return value
+
+
+def check_size(name: str, value: Any) -> int:
+    """Return `value` if it can be the size of an axis: a whole number from 1 to 2^63 − 1."""
+    if check_positive(name, value) > LARGEST:
+        raise ValueError(f"{name}: expected at most 2^63 − 1, found {value}")
+    return value
+
+
+def check_seed(seed: Any) -> int:
+    """Return `seed` if every generator takes it: a whole number from 0 to 2^63 − 1."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"seed: expected a whole number, found {seed!r} of type {type(seed).__name__}")
+    whole = operator.index(seed)
+    if not 0 <= whole <= LARGEST:
+        raise ValueError(f"seed: expected a whole number from 0 to 2^63 − 1, found {seed}")
+    return whole
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -96,10 +118,16 @@ def check_lengths(lengths: Any, B: int, T: int) -> Tensor | None:
     """Return `lengths` as an int64 tensor [B] on the CPU, each in 1..T; None where every row is whole."""
     if lengths is None:
         return None
-    lengths = torch.as_tensor(lengths)
+    if not isinstance(lengths, Tensor):
+        try:
+            lengths = torch.as_tensor(lengths)
+        except (TypeError, ValueError, RuntimeError):  # no numbers, or none of 64 bits
+            raise ValueError(f"lengths: expected whole numbers from 1 to T={T}, found {str(lengths)[:60]}") from None
     if lengths.dtype != torch.int64:
         if lengths.is_floating_point() or lengths.dtype == torch.bool:
             raise TypeError(f"lengths: expected whole numbers, found {lengths.dtype}")
+        if lengths.dtype == torch.uint64 and (lengths.long() < 0).any():  # those that int64 has no room for
+            raise ValueError(f"lengths: expected whole numbers from 1 to T={T}, found {str(lengths.tolist())[:60]}")
         lengths = lengths.long()
     if lengths.device.type != "cpu":
         lengths = lengths.cpu()

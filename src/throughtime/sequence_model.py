@@ -39,8 +39,8 @@ from throughtime.notation import (
     check_label_range,
     check_labels,
     check_lengths,
-    check_positive,
     check_shape,
+    check_size,
     check_symbol_range,
     is_symbols,
     real_steps,
@@ -112,8 +112,8 @@ class SequenceModel(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.n, self.d, self.k = check_positive("n", n), check_positive("d", d), check_positive("k", k)
-        self.layers = check_positive("layers", layers)
+        self.n, self.d, self.k = check_size("n", n), check_size("d", d), check_size("k", k)
+        self.layers = check_size("layers", layers)
         check_choice("task", task, TASKS)
         check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         if bidirectional and task in ("lm", "forecast"):
@@ -140,9 +140,9 @@ class SequenceModel(nn.Module):
                 raise ValueError("embedding: expected a size, as there are columns or characters, found None")
             return None
         if not several:
-            return nn.Embedding(self.n, check_positive("embedding", size), dtype=dtype)
+            return nn.Embedding(self.n, check_size("embedding", size), dtype=dtype)
         parts = {"columns": self.columns, "alphabet": self.alphabet, "characters": self.characters}
-        return WordEncoder(self.n, check_positive("embedding", size), **parts, dtype=dtype)
+        return WordEncoder(self.n, check_size("embedding", size), **parts, dtype=dtype)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw all parameters anew, as PyTorch initialises such parts, from a random generator; None: PyTorch's global one."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.nn import RNN
-from throughtime.notation import check_positive, real_steps
+from throughtime.notation import check_size, real_steps
 
 COLUMN = 32
 """Size of the vector of a symbol in a further column, and of a character's; less where a word's is smaller."""
@@ -52,14 +52,14 @@ class WordEncoder(nn.Module):
         super().__init__()
         small = min(size, COLUMN)
         self.words = nn.Embedding(n, size, dtype=dtype)
-        counts = [check_positive("columns", count) for count in columns]
+        counts = [check_size("columns", count) for count in columns]
         self.columns = nn.ModuleList(nn.Embedding(count, small, dtype=dtype) for count in counts)
         self.embedding_dim = size + len(counts) * small
         self.alphabet = alphabet
         self.characters: nn.Embedding | None = None
         self.spelling: RNN | None = None
         if alphabet:
-            if check_positive("characters", characters) % 2:
+            if check_size("characters", characters) % 2:
                 raise ValueError(f"characters: expected an even size, half for each direction, found {characters}")
             self.characters = nn.Embedding(alphabet + 1, min(characters, COLUMN), padding_idx=0, dtype=dtype)
             width = self.characters.embedding_dim

@@ -60,8 +60,22 @@ def test_the_unrolled_network_draws_each_path_by_its_size(a, tmp_path):
 
 
 def test_the_other_pictures(a, tmp_path):
-    plots.jacobian_map(a).savefig(tmp_path / "jacobian.png")
-    plots.memory_map([a.by_lag.tolist()] * 3, [3, 4, 5], [1, 2, 5]).savefig(tmp_path / "memory.png")
+    figure = plots.jacobian_map(a)
+    figure.savefig(tmp_path / "jacobian.png")
+    image = figure.axes[0].images[0]
+    expected = a.jacobian_norms[0].numpy()
+    shown = ~np.isnan(expected) & (expected >= image.norm.vmin)
+    drawn = np.ma.asarray(image.get_array()).filled(np.nan)
+    np.testing.assert_allclose(drawn[shown], expected[shown])
+
+    shares = [a.by_lag.tolist(), a.by_lag.flip(0).tolist(), a.by_lag.roll(1).tolist()]
+    figure = plots.memory_map(shares, [3, 4, 5], [1, 2, 5])
+    figure.savefig(tmp_path / "memory.png")
+    axes = figure.axes[0]
+    drawn = np.asarray(axes.collections[0].get_array()).reshape(len(a.by_lag), 3)
+    np.testing.assert_allclose(drawn.T, np.maximum(np.abs(shares), 1e-5))
+    values, edges, _ = axes.patches[0].get_data()
+    assert (list(values), list(edges)) == ([3, 4, 5], [0.5, 1.5, 4.5, 5.5])
 
 
 def test_pictures_of_a_zero_gradient(tmp_path):

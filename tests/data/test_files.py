@@ -28,6 +28,28 @@ def test_a_failure_leaves_the_old_content_and_nothing_else(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    path = tmp_path / "file"
+    (tmp_path / ".file.0123abcd.tmp").write_bytes(b"half")
+    others = {".file.tmp", ".files.0123abcd.tmp", ".file.0123abcg.tmp", "file.0123abcd.tmp"}
+    for name in others:
+        (tmp_path / name).touch()
+    write_atomically(path, b"whole")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", *others}
+
+
+def test_one_that_still_writes_is_left_alone(tmp_path):
+    path = tmp_path / "file"
+
+    def meanwhile(file):
+        file.write(b"first")
+        write_atomically(path, b"second")
+
+    write_atomically(path, meanwhile)
+    assert path.read_bytes() == b"first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_missing_folder_is_the_systems_own_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "absent" / "file", b"")

@@ -151,6 +151,18 @@ MALFORMED = [
         ": x: lengths: expected the sum 5, the steps of x, found 4",
     ),
     (
+        "lengths-overflow.npz",
+        npz(x=np.ones((10, 3)), lengths=[2**63 - 1, 2**63 - 1, 2, 10]),
+        {},
+        ": x: lengths: expected the sum 10, the steps of x, found 18446744073709551626",
+    ),
+    (
+        "lengths-unsigned.npz",
+        npz(x=np.ones((10, 3)), lengths=np.array([2**64 - 1, 11], np.uint64)),
+        {},
+        ": x: lengths: expected the sum 10, the steps of x, found 18446744073709551626",
+    ),
+    (
         "pads.npz",
         npz(x=np.ones((2, 3, 1)), lengths=[2, 4]),
         {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from throughtime.notation import check_positive
+from throughtime.notation import check_size
 
 
 class Cell(nn.Module):
@@ -21,8 +21,8 @@ class Cell(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        self.input_size = check_positive("input_size", input_size)
-        self.hidden_size = check_positive("hidden_size", hidden_size)
+        self.input_size = check_size("input_size", input_size)
+        self.hidden_size = check_size("hidden_size", hidden_size)
 
     def begin(self, x: Tensor, state: object) -> tuple[Tensor, ...]:
         """The parts of a state: zero where None."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +18,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
 
     The content goes to a temporary file in the same folder (a rename is atomic within one file system only), is flushed
     to the disk, and then takes the name `path`. A symbolic link is followed. On any failure the temporary file is removed
-    and `path` is as it was.
+    and `path` is as it was; that of a writer that was killed is removed by the next.
 
     Args:
         path: the file to write; its folder must exist.
@@ -29,6 +32,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            _remove_leftovers(target)
             if callable(content):
                 content(file)
             else:
@@ -39,6 +44,16 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the temporary files of writers of `target` that were killed; whoever still writes holds a lock on its own."""
+    named = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.tmp")
+    for path in target.parent.iterdir():
+        if named.fullmatch(path.name) and path.is_file():
+            with suppress(OSError), open(path, "rb") as file:  # locked, or another's to remove
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def not_written(error: OSError, path: Path, what: str, needed: int) -> OSError:

@@ -19,6 +19,7 @@ from throughtime.data.readers.objects import parts_of, read_object
 from throughtime.data.readers.options import ROWS, UNITS, Options
 from throughtime.data.readers.source import STDIN, Source
 from throughtime.data.records import Records
+from throughtime.notation import check_seed
 
 SPLIT = (0.1, 0.1)
 
@@ -101,6 +102,7 @@ def load(
         if value is not None and value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}{nearest(value, choices)}")
     splits.check_choices(split, split_by)
+    check_seed(seed)
     if encoding is not None and task not in (None, encoding.task):
         raise ValueError(f"task: expected {encoding.task}, which the encoding is for, found {task}")
     if encoding is None and not labelled:

@@ -28,8 +28,8 @@ def from_lengths(X: Any, lengths: Sequence[int] | np.ndarray) -> list[np.ndarray
     X, lengths = np.asarray(X), np.asarray(lengths)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 1:
         raise ValueError(f"lengths: expected whole numbers of at least 1, found {lengths.tolist()}")
-    if lengths.sum() != len(X):
-        raise ValueError(f"lengths: expected numbers that add up to the {len(X)} steps of X, found {lengths.sum()}")
+    if (total := sum(lengths.tolist())) != len(X):  # exactly: 64 bits overflow
+        raise ValueError(f"lengths: expected numbers that add up to the {len(X)} steps of X, found {total}")
     return np.split(X, np.cumsum(lengths)[:-1])
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime.data.encoding import Encoding
+from throughtime.notation import check_seed
 
 
 def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperature: float = 1.0, seed: int = 0) -> str:
@@ -20,7 +21,8 @@ def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperatu
         temperature: below 1 favours the likelier symbols, 0 takes the likeliest always.
         seed: of the draws.
 
-    Raises: ValueError: no text to go on from, no step, a temperature below 0 or not finite, a model of another task.
+    Raises: ValueError: no text to go on from, no step, a temperature below 0 or not finite, a seed below 0, a model of
+        another task.
     """
     if encoding.task != "lm" or encoding.vocabulary is None:
         raise ValueError(f"model: expected one of the task lm, found {encoding.task}")
@@ -32,7 +34,7 @@ def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperatu
         raise ValueError(f"temperature: expected a number of 0 or more, found {temperature}")
     vocabulary = encoding.vocabulary
     unknown = None if vocabulary.unknown is None else vocabulary.symbols.index(vocabulary.unknown)
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(check_seed(seed))
     drawn: list[int] = []
     x = torch.from_numpy(vocabulary.encode(text))
     state = model.initial_state(1)

@@ -31,7 +31,7 @@ from throughtime.learning.processes import Team
 from throughtime.learning.progress import progress_bars
 from throughtime.learning.telling import Callbacks, Function
 from throughtime.learning.windows import checksum, labelled
-from throughtime.notation import REDUCTIONS, check_choice, check_positive
+from throughtime.notation import REDUCTIONS, check_choice, check_positive, check_seed
 from throughtime.weights import dtype_of
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -113,8 +113,7 @@ def fit(
     if not callable(lr_schedule):
         check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
     factor = lr_schedule if callable(lr_schedule) else LR_SCHEDULES[lr_schedule]
-    if not 0 <= seed < 1 << 63:
-        raise ValueError(f"seed: expected a whole number from 0 to 2^63 − 1, found {seed}")
+    seed = check_seed(seed)
     check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
     check_model(model, reduction, truncate is not None, held_out is not None and labelled(held_out))
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm

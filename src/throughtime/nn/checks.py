@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from throughtime.notation import NONLINEARITIES
+from throughtime.notation import LARGEST, NONLINEARITIES
 
 
 def check_nonlinearity(nonlinearity: Any) -> None:
@@ -15,6 +15,13 @@ def check_nonlinearity(nonlinearity: Any) -> None:
     if nonlinearity not in NONLINEARITIES:
         *names, last = map(repr, NONLINEARITIES)
         raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from {', '.join(names)} or {last}.")
+
+
+def check_sizes(input_size: Any, hidden_size: Any) -> None:
+    """Refuse sizes of more than 64 bits, which torch.nn's layers do not name; what else is no size, they do."""
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if isinstance(size, int) and size > LARGEST:
+            raise ValueError(f"{name}: expected at most 2^63 − 1, found {size}")
 
 
 def refuse_unknown(layer: str, options: Mapping[str, Any]) -> None:

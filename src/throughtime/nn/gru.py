@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime.nn.checks import check_step, refuse_unknown
+from throughtime.nn.checks import check_sizes, check_step, refuse_unknown
 from throughtime.nn.layers import Layers
 from throughtime.programs import Program, gru
 
@@ -95,6 +95,7 @@ class GRUCell(nn.GRUCell):
         *,
         reset_after: bool = True,
     ) -> None:
+        check_sizes(input_size, hidden_size)
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.reset_after = reset_after
 

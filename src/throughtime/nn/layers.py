@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.dispatch import readable
 from throughtime.nn import fused
+from throughtime.nn.checks import check_sizes
 from throughtime.notation import check_lengths, check_starts, check_symbol_range, is_symbols
 from throughtime.program_ops import run_program
 from throughtime.programs import Program
@@ -41,8 +42,9 @@ class Layers(nn.RNNBase):
     A subclass says what one recurrence is, `_program`, and how its state looks from outside.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, mode: str, input_size: int, hidden_size: int, *args: Any, **options: Any) -> None:
+        check_sizes(input_size, hidden_size)
+        super().__init__(mode, input_size, hidden_size, *args, **options)
         sizes = [self.input_size] + [self.state_widths[0] * self._directions] * (self.num_layers - 1)
         self._programs = [program for n in sizes for program in [self._program(n)] * self._directions]
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from throughtime.nn.cell_calls import parts_of, split, state_of, structure_of
 from throughtime.nn.over_time import OverTime, Run
-from throughtime.notation import check_choice, check_lengths, check_positive, check_starts
+from throughtime.notation import check_choice, check_lengths, check_positive, check_size, check_starts
 from throughtime.programs import Program
 from throughtime.tracing import Shape, Traced
 from throughtime.tracing.module_state import held
@@ -81,7 +81,7 @@ class Recurrent(nn.Module):
         else:
             if not callable(cell):
                 raise TypeError(f"cell: expected a module or a function that makes one, found {type(cell).__name__}")
-            made = self._make(cell, check_positive("input_size", input_size))
+            made = self._make(cell, check_size("input_size", input_size))
             self.cells = nn.ModuleList(made)
         self._loops = [OverTime(c, state_size, engine) for c in made]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from throughtime import ops
-from throughtime.nn.checks import check_nonlinearity, check_step, refuse_unknown
+from throughtime.nn.checks import check_nonlinearity, check_sizes, check_step, refuse_unknown
 from throughtime.nn.layers import Layers, Pass, State
 from throughtime.programs import Program, elman
 
@@ -126,6 +126,7 @@ class RNNCell(nn.RNNCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_nonlinearity(nonlinearity)
+        check_sizes(input_size, hidden_size)
         super().__init__(input_size, hidden_size, bias, nonlinearity, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

@@ -122,8 +122,8 @@ def _sequences(place: str, values: Any, lengths: Any) -> list[Any]:
             expected = f"{len(array)} lengths of at most {array.shape[1]}"
             raise DataError(f"{place}: lengths", expected, f"{len(lengths)} of at most {lengths.max(initial=0)}")
         return [row[:length] for row, length in zip(array, lengths)]
-    if lengths.sum() != len(array):
-        raise DataError(f"{place}: lengths", f"the sum {len(array)}, the steps of x", str(lengths.sum()))
+    if (total := sum(lengths.tolist())) != len(array):  # exactly: 64 bits overflow
+        raise DataError(f"{place}: lengths", f"the sum {len(array)}, the steps of x", str(total))
     return np.split(array, np.cumsum(lengths)[:-1])
 
 
