@@ -227,6 +227,18 @@ def test_cells_that_are_modules_run_as_kernels(kind):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+def test_a_compiled_layer_runs_the_kernels_too():
+    layer = tt.nn.GRU(3, 5).to(DEVICE)
+    x = torch.randn(4, 2, 3, device=DEVICE, requires_grad=True)
+    with tt.engine("triton"):
+        states, _ = layer(x)
+        compiled, _ = torch.compile(layer, backend="aot_eager", fullgraph=True)(x)
+        found, expected = (torch.autograd.grad(s.square().sum(), [x, *layer.parameters()]) for s in (compiled, states))
+    torch.testing.assert_close(compiled, states, rtol=0, atol=0)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
 def test_an_elman_network_has_no_kernels():
     net = tt.ElmanNetwork(3, 4, 2)
     with tt.engine("triton"), pytest.raises(RuntimeError, match='engine "triton": expected a layer of throughtime.nn'):
