@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from throughtime import ops
 from throughtime.dispatch import (
@@ -37,6 +38,7 @@ from throughtime.engines import native_program, reference_program
 from throughtime.layout import laid_out_like, new_like
 from throughtime.programs import Program, parse
 from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upstream, Walk
+from throughtime.programs.program import Product
 
 ENGINES = {ops.reference: reference_program, ops.native: native_program}
 """The engine of programs beside each engine of the Elman recurrence."""
@@ -324,6 +326,42 @@ def _backward_shapes(
     ]
 
 
+def _flops(text, input_shapes, *_args, **_kwargs) -> int:
+    """2 for each weight and step, as for PyTorch's products; a symbol's column costs none."""
+    program, (T, B, *width) = parse(text), input_shapes[0]
+    symbols = () if width else (program.inputs[0].name,)
+    terms = (term for i in program.forward if isinstance(i, Product) for term in i.terms)
+    return 2 * T * B * sum(t.block.rows * t.block.columns for t in terms if t.vector.vector not in symbols)
+
+
+def _backward_flops(
+    text,
+    input_shapes,
+    weights,
+    initial,
+    restart,
+    lengths,
+    starts,
+    reverse,
+    outputs,
+    kept,
+    doutputs,
+    dfinal,
+    needs,
+    **_kwargs,
+) -> int:
+    """The same of the way back, for the gradients that are needed."""
+    program, (T, B, *width) = parse(text), input_shapes[0]
+    to_inputs, to_weights, *_ = _needs(program, needs)
+    unneeded = {w.vector for w, need in zip(program.to_inputs, to_inputs, strict=True) if w is not None and not need}
+    products = (i for i in program.backward if isinstance(i, Product) and i.out.vector not in unneeded)
+    blocks = [term.block for i in products for term in i.terms]
+    needed = {m.name for m, need in zip(program.matrices, to_weights) if need}
+    symbols = () if width else (program.inputs[0].name,)
+    blocks += [c.block for c in program.contractions if c.block.matrix in needed and c.vector.vector not in symbols]
+    return 2 * T * B * sum(block.rows * block.columns for block in blocks)
+
+
 def _with_autograd(text, inputs, weights, initial, restart, lengths, starts, reverse, keep):
     tensors = (*inputs, *weights, *initial, *restart)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
@@ -352,3 +390,5 @@ torch.library.register_fake("throughtime::program", _shapes, lib=_library)
 torch.library.register_fake("throughtime::program_backward", _backward_shapes, lib=_library)
 for _device in ("cpu", "cuda"):
     torch.library.register_autocast("throughtime::program", _device, torch.float32, lib=_library)
+register_flop_formula(torch.ops.throughtime.program)(_flops)
+register_flop_formula(torch.ops.throughtime.program_backward)(_backward_flops)

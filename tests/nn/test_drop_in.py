@@ -255,6 +255,17 @@ def test_fake_and_meta_tensors(name: str) -> None:
     assert x.grad is not None
 
 
+@each_layer
+def test_an_empty_batch_there_and_back(name: str, engine: str) -> None:
+    ours, theirs = pair(3, 4, 2, bidirectional=True, kind=name)
+    x = torch.randn(5, 0, 3)
+    for (what, weight), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        found, expected = (
+            torch.autograd.grad(layer(x)[0].sum(), w)[0] for layer, w in ((ours, weight), (theirs, other))
+        )
+        assert torch.equal(found, expected), what
+
+
 # --- ways of recording ------------------------------------------------------------------------------------------------------
 
 

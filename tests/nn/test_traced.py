@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +78,46 @@ def test_flops_are_counted_as_torchs(of_state: bool, batch_first: bool) -> None:
             RNN(3, 4, batch_first=batch_first)(x, h_0)[0].sum().backward()
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("symbols", [False, True], ids=["features", "symbols"])
+def test_flops_of_programs_are_counted_as_torchs(name: str, symbols: bool) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # In float64, as what torch runs in float32 is not counted by it.
+    layer, torchs = (getattr(nn, name)(3, 4, dtype=torch.float64) for nn in (tt.nn, torch.nn))
+    x = torch.randint(3, (5, 2)) if symbols else torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    parts = [torch.randn(1, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(1 + (name == "LSTM"))]
+    h_0 = tuple(parts) if name == "LSTM" else parts[0]
+    counts = []
+    for run, data in ((layer, x), (torchs, torch.nn.functional.one_hot(x, 3).double() if symbols else x)):
+        with FlopCounterMode(display=False) as counter:
+            run(data, h_0)[0].sum().backward()
+        counts.append(counter.get_total_flops())
+    of_one_hot = 2 * (2 * 5 * 2 * 3 * layer.weight_ih_l0.shape[0])  # torch multiplies by it, there and back
+    assert counts[0] == counts[1] - symbols * of_one_hot > 0
+
+
+LOADS = """
+import sys, torch, throughtime.nn  # which registers the operators
+for name in ("RNN", "LSTM", "GRU"):
+    x, *expected = torch.load(f"{sys.argv[1]}/{name}.pt")
+    found = torch.utils._pytree.tree_leaves(torch.export.load(f"{sys.argv[1]}/{name}.pt2").module()(x))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+"""
+
+
+def test_an_exported_layer_is_loaded_by_another_process(tmp_path: Path) -> None:
+    """And gives the same bits at another number of steps and rows."""
+    for name in ("RNN", "LSTM", "GRU"):
+        layer, x = getattr(tt.nn, name)(3, 4, 2, bidirectional=True), torch.randn(7, 5, 3)
+        sizes = {0: torch.export.Dim("T", min=2), 1: torch.export.Dim("B", min=2)}
+        torch.export.save(
+            torch.export.export(layer, (torch.randn(5, 2, 3),), dynamic_shapes=(sizes,)), tmp_path / f"{name}.pt2"
+        )
+        torch.save([x, *torch.utils._pytree.tree_leaves(layer(x))], tmp_path / f"{name}.pt")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADS, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ def backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: Upstrea
     carried = program.upstream[len(program.outputs) :]
     B = values.rows[1]
     carry = [or_zeros(g, (B, v.width), values.like) for g, v in zip(upstream.final, carried, strict=True)]
-    restart = [torch.zeros_like(c[0]) for c in carry]
+    restart = [c.new_zeros(c.shape[1:]) for c in carry]
     steps: list[Values] = [values] * len(order)
     for t in reversed(order):
         steps[t] = here = values.at(t)
