@@ -76,7 +76,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         needs = (False, False, False) if none else ctx.needs_input_grad[:3]
         found = native_readout.linear_cross_entropy(of, needs, mean=reduction == "mean", by_row=none)
         ctx.save_for_backward(x, V, c, target, weight)
-        ctx.options, ctx.gradients = (ignored, smoothing, reduction), (found.states, found.V, found.c)
+        ctx.options, ctx.found = (ignored, smoothing, reduction), found
         return found.losses if none else torch.scalar_tensor(found.loss, dtype=V.dtype)
 
     @staticmethod
@@ -99,9 +99,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 wanted = [t for t, need in zip(again, needs, strict=True) if need and t is not None]
                 found = iter(torch.autograd.grad(loss, wanted, upstream, create_graph=torch.is_grad_enabled()))
             return *(next(found) if need else None for need in needs), *rest
+        of = native_readout.Readout(x, V, c, target, weight, ignored, smoothing)
         if reduction == "none":
-            of = native_readout.Readout(x, V, c, target, weight, ignored, smoothing)
             found = native_readout.linear_cross_entropy(of, needs, row_scales=upstream)
             return found.states, found.V, found.c, *rest
+        # The gradients are handed over, not copied; a second backward through the same graph computes them anew.
+        found, ctx.found = ctx.found, None
+        if found is None:
+            found = native_readout.linear_cross_entropy(of, needs, mean=reduction == "mean")
+        gradients = found.states, found.V, found.c
         scale = upstream.item()
-        return *(g if g is None or scale == 1 else g * scale for g in ctx.gradients), *rest
+        if scale != 1:
+            torch._foreach_mul_([g for g in gradients if g is not None], scale)  # type: ignore[attr-defined]
+        return *gradients, *rest
