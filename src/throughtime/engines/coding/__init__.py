@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from throughtime.engines.coding.back import BackCoder
-from throughtime.engines.coding.coder import BEFORE, SLOT, STATE, Coder
+from throughtime.engines.coding.coder import Coder
+from throughtime.engines.coding.tables import BEFORE, SLOT, STATE
 from throughtime.programs.levels import levels
 from throughtime.programs.program import Block, Product, Program, Window, reads, whole
 

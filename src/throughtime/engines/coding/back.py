@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from throughtime.engines.coding.coder import ONES, SYMBOLS, Coder
+from throughtime.engines.coding.coder import Coder
 from throughtime.engines.coding.schedule import Group
+from throughtime.engines.coding.tables import ONES, SYMBOLS
 from throughtime.programs.program import Elementwise, Product, Vector, Window, reads, whole
 
 

@@ -1,14 +1,14 @@
-"""The tables of a direction of a program, as native/program.hpp describes them."""
+"""From the instructions of a direction of a program to its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from throughtime.engines import native
 from throughtime.engines.coding.rows import Rows, Run
-from throughtime.engines.coding.schedule import schedule
+from throughtime.engines.coding.schedule import needed, schedule
+from throughtime.engines.coding.tables import CHUNK, FIXED, OPERATIONS, SLOT, SOURCE, STRIP, STRIP_UNITS, Row, Tables
 from throughtime.programs.levels import Levels
 from throughtime.programs.program import (
     REDUCTIONS,
@@ -21,46 +21,6 @@ from throughtime.programs.program import (
     reads,
 )
 
-OPERATIONS = (
-    "copy", "neg", "abs", "sign", "reciprocal", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "erf",
-    "sigmoid", "tanh", "relu", "logical_not", "row_sum", "row_max", "spread",
-    "add", "sub", "mul", "div", "pow", "minimum", "maximum", "gt", "lt", "ge", "le", "eq", "ne", "logical_and", "logical_or",
-    "sigmoid_backward", "tanh_backward", "relu_backward",
-    "where", "clamp",
-)  # fmt: skip
-FIXED, SOURCE, CHUNK, STATE, BEFORE, SLOT, STRIP = range(7)
-STRIP_UNITS = 512
-ONES, SYMBOLS = -1, -2
-
-Row = list[int]
-
-
-@dataclass
-class _Tables:
-    """The tables of a `Code`, row by row."""
-
-    rows: dict[str, list[Row]] = field(
-        default_factory=lambda: {
-            name: []
-            for name in (
-                "places", "runs", "instructions", "packings", "terms", "products", "items", "fillings", "sources", "sinks",
-                "parts", "contractions", "sums", "deliveries",
-            )
-        }
-    )  # fmt: skip
-    numbers: list[float] = field(default_factory=list)
-
-    def add(self, table: str, *row: int) -> int:
-        self.rows[table].append(list(row))
-        return len(self.rows[table]) - 1
-
-    def runs(self, runs: Iterable[tuple[int, int, int]]) -> tuple[int, int]:
-        """A range of runs (from, to, width)."""
-        first = len(self.rows["runs"])
-        for run in runs:
-            self.add("runs", *run)
-        return first, len(self.rows["runs"])
-
 
 class Coder:
     """Makes the tables of one direction. What differs between the directions is given by the functions below."""
@@ -68,7 +28,7 @@ class Coder:
     def __init__(self, program: Program, unit: int, symbols: bool, found: Levels, roots: Sequence[Window]) -> None:
         self.program = program
         self.symbols = symbols
-        self.tables = _Tables()
+        self.tables = Tables()
         self.widths = dict(program.widths)
         self.places: dict[Any, int] = {}
         self.bases: dict[str, int] = {}  # of a vector that is a part of another's row
@@ -79,22 +39,10 @@ class Coder:
         self.matrices = {m.name: (i, m) for i, m in enumerate(program.matrices)}
         self.sums: dict[tuple[Window | None, Window], int] = {}
         self.unit = unit
-        self.levels = [self.simple(instructions) for instructions in self.needed(found, roots)]
+        self.levels = [self.simple(instructions) for instructions in needed(found, roots)]
         self.aliases: list[tuple[Window, ...]] = []  # windows that share memory, to be cut alike; those to be cut out
 
     # --- instructions ------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def needed(found: Levels, roots: Sequence[Window]) -> list[list[Instruction]]:
-        """The instructions that the roots depend on, by level."""
-        needed = list(roots)
-        kept: list[list[Instruction]] = [[], [], []]
-        for level in (2, 1, 0):
-            for i in reversed(found[level]):
-                if any(w.overlaps(i.out) for w in needed):
-                    kept[level].insert(0, i)
-                    needed += reads(i)
-        return kept
 
     def vector(self, width: int) -> Window:
         """A new vector."""

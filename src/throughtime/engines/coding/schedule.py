@@ -1,11 +1,12 @@
-"""The order in which the instructions of a level run."""
+"""Which instructions run, and the order in which those of a level do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from throughtime.programs.program import Instruction, Product, reads
+from throughtime.programs.levels import Levels
+from throughtime.programs.program import Instruction, Product, Window, reads
 
 
 class Group(NamedTuple):
@@ -17,6 +18,18 @@ class Group(NamedTuple):
     @property
     def is_product(self) -> bool:
         return isinstance(self.instructions[0], Product)
+
+
+def needed(found: Levels, roots: Sequence[Window]) -> list[list[Instruction]]:
+    """The instructions that the roots depend on, by level."""
+    read = list(roots)
+    kept: list[list[Instruction]] = [[], [], []]
+    for level in (2, 1, 0):
+        for i in reversed(found[level]):
+            if any(w.overlaps(i.out) for w in read):
+                kept[level].insert(0, i)
+                read += reads(i)
+    return kept
 
 
 def schedule(level: int, instructions: Sequence[Instruction]) -> Iterator[Group]:
