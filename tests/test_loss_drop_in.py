@@ -118,3 +118,11 @@ def test_fake_and_meta_tensors(reduction: str) -> None:
     check("meta")
     with FakeTensorMode():
         check("cpu")
+
+
+def test_torch_jit_script_is_refused_in_one_line() -> None:
+    with (
+        pytest.warns(DeprecationWarning, match="torch.jit.script"),
+        pytest.raises(RuntimeError, match=r"^torch.jit.script: .*ElmanNetwork.*[^\n]*$"),
+    ):
+        torch.jit.script(torch.nn.Sequential(tt.ElmanNetwork(3, 4, 2)))

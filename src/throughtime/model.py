@@ -194,6 +194,13 @@ class ElmanNetwork(nn.Module):
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, nonlinearity={self.nonlinearity!r}"
 
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script calls."""
+        raise RuntimeError(
+            "torch.jit.script: throughtime.ElmanNetwork is not written in TorchScript; torch.compile and torch.export take it "
+            "as it is, and its to_torch() gives a network of torch.nn"
+        )
+
     def _checked(
         self, x: Tensor, lengths: Any, s0: Tensor | None, own_s0: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
