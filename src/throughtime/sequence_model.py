@@ -1,6 +1,6 @@
 """Models for sequences beyond the textbook's: an embedding, a stack of recurrent layers, a readout, and the loss of a task.
 
-    x -> (embedding) -> tt.nn.RNN, LSTM or GRU, layer on layer, in one or both directions -> ŷ = V s + c
+    x -> (embedding) -> tt.nn.RNN, LSTM, GRU or any cell, layer on layer, in one or both directions -> ŷ = V s + c
 
     task         reads                              targets y                    loss
     "tag"        the states of every step           labels [B, T]                cross-entropy
@@ -25,11 +25,11 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from throughtime import loss as losses
 from throughtime import ops, step
+from throughtime.cell_layers import CellFactory, CellLayers, cell_name
 from throughtime.dispatch import readable, unwatched
 from throughtime.model import parameter_table
 from throughtime.nn import LAYERS, LSTM, RNN
 from throughtime.nn.functional import linear_cross_entropy
-from throughtime.nn.layers import Layers
 from throughtime.notation import (
     NONLINEARITIES,
     REDUCTIONS,
@@ -48,6 +48,7 @@ from throughtime.notation import (
 from throughtime.randomness import drawing_from, dropout
 from throughtime.reading import READERS, make_query
 from throughtime.states import State, each, named, parts
+from throughtime.stream import Stream
 from throughtime.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.weights import dtype_of, settled
 from throughtime.word_encoder import WordEncoder
@@ -79,13 +80,15 @@ class SequenceModel(nn.Module):
         input_dropout: the same of each number that the first layer reads (none of integer symbols without an embedding).
         readout_dropout: the same of each state that the readout reads.
         nonlinearity: σ of an Elman recurrence: "tanh", "relu", "logistic" or "identity". The gated cells have their own.
-        cell: what a layer's recurrence is: "elman", "lstm" (whose forget gates start open, with biases of 1) or "gru".
+        cell: what a layer's recurrence is: "elman", "lstm" (whose forget gates start open, with biases of 1) or "gru"; or a
+            class or function that makes a cell for `tt.nn.Recurrent`, called as cell(inputs, d), such as those of `tt.cells`.
         task: "tag", "classify", "lm", "forecast" or "regress": see the module's table.
         dtype: of the parameters; float32 where None.
 
     Its parts are `embedding` (`torch.nn.Embedding`, a `WordEncoder` where there are columns or an alphabet, or None), `rnn`
-    (`tt.nn.RNN`, `LSTM` or `GRU`), `query` (`torch.nn.Linear` of "attention", or None) and `readout` (`torch.nn.Linear`, whose
-    weight is V and whose bias is c). Each may be exchanged: `forward` and `loss` call what is there.
+    (`tt.nn.RNN`, `LSTM` or `GRU`; a `tt.nn.Recurrent` of a cell that was given), `query` (`torch.nn.Linear` of "attention", or
+    None) and `readout` (`torch.nn.Linear`, whose weight is V and whose bias is c). Each may be exchanged: `forward` and `loss`
+    call what is there.
 
     Raises: TypeError, ValueError: an argument of the wrong kind, shape or range, named with what was expected and found.
     """
@@ -107,7 +110,7 @@ class SequenceModel(nn.Module):
         input_dropout: float = 0.0,
         readout_dropout: float = 0.0,
         nonlinearity: str = "tanh",
-        cell: str = "elman",
+        cell: str | CellFactory = "elman",
         task: str = "tag",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -154,21 +157,41 @@ class SequenceModel(nn.Module):
             for part in self.embedding.modules():
                 if isinstance(part, RNN):
                     _draw(part, generator)
-        _draw(self.rnn, generator)
-        _open_forget_gates(self.rnn)
+        if isinstance(self.rnn, CellLayers):
+            self._draw_cells(generator)
+        else:
+            _draw(self.rnn, generator)
+            _open_forget_gates(self.rnn)
         if self.query is not None:
             nn.init.kaiming_uniform_(self.query.weight, math.sqrt(5), generator=generator)
         nn.init.kaiming_uniform_(self.readout.weight, math.sqrt(5), generator=generator)
         bound = 1 / math.sqrt(self.readout.in_features)
         nn.init.uniform_(self.readout.bias, -bound, bound, generator)
 
-    def _make_rnn(self, m: int, dtype: torch.dtype | None) -> Layers:
-        check_choice("cell", self.cell, tuple(LAYERS))
+    @torch.no_grad()
+    def _draw_cells(self, generator: torch.Generator | None) -> None:
+        """Parameters and buffers as new cells have them, which draw from the global generator alone."""
+        with torch.random.fork_rng(devices=[], enabled=generator is not None):
+            if generator is not None:
+                torch.manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
+            fresh = self._make_rnn(self.rnn.input_size, dtype_of(self.rnn))
+        for own, new in zip(self.rnn.parameters(), fresh.parameters(), strict=True):
+            own.copy_(new)
+        for own, new in zip(self.rnn.buffers(), fresh.buffers(), strict=True):
+            own.copy_(new)
+
+    def _make_rnn(self, m: int, dtype: torch.dtype | None) -> Any:
         options: dict[str, Any] = {"dropout": self.dropout, "bidirectional": self.bidirectional, "dtype": dtype}
+        if self.cell != "elman" and self.nonlinearity != "tanh":
+            raise ValueError(f"nonlinearity: expected none with the cell {self.cell!r}, found {self.nonlinearity!r}")
+        if not isinstance(self.cell, str):
+            if not callable(self.cell) or isinstance(self.cell, nn.Module):
+                found = type(self.cell).__name__
+                raise TypeError(f"cell: expected a name, or a class or function that makes a cell, found {found}")
+            return CellLayers(self.cell, m, self.d, self.layers, **options)
+        check_choice("cell", self.cell, tuple(LAYERS))
         if self.cell == "elman":
             options["nonlinearity"] = self.nonlinearity
-        elif self.nonlinearity != "tanh":
-            raise ValueError(f"nonlinearity: expected none with the cell {self.cell!r}, found {self.nonlinearity!r}")
         rnn = LAYERS[self.cell](m, self.d, self.layers, batch_first=True, **options)
         _open_forget_gates(rnn)
         return rnn
@@ -256,11 +279,34 @@ class SequenceModel(nn.Module):
         return (value, each(Tensor.detach, final)) if return_state else value
 
     def initial_state(self, B: int) -> State:
-        """The states [layers · directions, B, d] that `B` sequences start from: zero; of an LSTM a pair of them, (h, c)."""
+        """The states [layers · directions, B, d] that `B` sequences start from: zero; of an LSTM a pair of them, (h, c), of a
+        cell that was given one for each part of its state, whose size stands in the place of d."""
+        if isinstance(self.rnn, CellLayers):
+            return self.rnn.initial_state(B)
         like = next(self.parameters())
         shape = self.layers * self.directions, B, self.d
         zeros = tuple(like.new_zeros(shape, dtype=dtype_of(self.rnn)) for _ in self.rnn.state_parts)
         return zeros if len(zeros) > 1 else parts(zeros)[0]
+
+    def stream(self, state: State | None = None) -> Stream:
+        """Follow sequences as they come: a function of one step, x [B] or [B, n], to what the model says there, [B, k].
+
+            follow = model.eval().stream()
+            for x_t in steps:
+                z_t = follow(x_t)            # as model(x)[:, t] of the whole sequence
+
+        The model that classifies or predicts one value for a row tells at each step what it would say if the row ended there.
+
+        Args: state: to begin with, shaped as `initial_state` has it; zero where None.
+
+        Raises: ValueError: a model of both directions, or one that reads the mean of all states: it would have to know the end,
+            or all that has been.
+        """
+        if self.bidirectional:
+            raise ValueError("stream: expected a model of one direction, found bidirectional")
+        if self.task in OF_ROWS and self.read != "last":
+            raise ValueError(f"stream: expected a model that reads the last state, found read={self.read!r}")
+        return Stream(self, state)
 
     def to_torch(self) -> TorchNetwork:
         """The same model as torch.nn.Embedding, torch.nn.RNN, LSTM or GRU, and torch.nn.Linear, with its own copy of the
@@ -270,6 +316,8 @@ class SequenceModel(nn.Module):
             ValueError: a nonlinearity that torch.nn.RNN does not have.
             TypeError: a part was exchanged for one of another kind; the message names it.
         """
+        if not isinstance(self.cell, str):
+            raise TypeError(f"cell: expected one that torch.nn has a layer of, found {cell_name(self.cell)}")
         model = settled(self)
         embedding, rnn, readout = model.embedding, model.rnn, model.readout
         for name, kind in (("embedding", nn.Embedding), ("rnn", LAYERS[self.cell]), ("readout", nn.Linear)):
@@ -295,7 +343,7 @@ class SequenceModel(nn.Module):
         """A table of the parameters: shape by letters (m: the embedding's size) and in numbers, and count, with their sum."""
         states = "d" if self.directions == 1 else "2d"
         first = "n" if self.embedding is None else "m"
-        gates = {"elman": "d", "lstm": "4d", "gru": "3d"}[self.cell]
+        gates = {"elman": "d", "lstm": "4d", "gru": "3d"}.get(str(self.cell), "")
         rows = {}
         for name, parameter in self.named_parameters():
             if name.startswith("embedding."):
@@ -304,6 +352,8 @@ class SequenceModel(nn.Module):
                 letters = ("1", states)
             elif name.startswith("readout"):
                 letters = ("k", states)
+            elif not isinstance(self.cell, str):  # the cell's own
+                letters = ()
             elif "weight_ih" in name:
                 letters = (gates, first if "_l0" in name else states)
             else:
@@ -346,12 +396,17 @@ class SequenceModel(nn.Module):
         return x, lengths
 
     def _check_state(self, s0: Any, B: int) -> None:
-        names = self.rnn.state_parts
+        if isinstance(self.rnn, CellLayers):
+            sizes = [math.prod(size) for size in self.rnn.state_sizes()]
+            names = tuple(f"s0.{i}" for i in range(len(sizes)))
+        else:
+            names = self.rnn.state_parts
+            sizes = [self.d] * len(names)
         if len(names) > 1 and not (isinstance(s0, tuple) and len(s0) == len(names)):
             found = f"{len(s0)} of them" if isinstance(s0, tuple) else type(s0).__name__
             raise TypeError(f"s0: expected {len(names)} parts ({', '.join(names)}), found {found}")
-        for name, part in named("s0", s0).items():
-            check_shape(name, part, ("layers", "B", "d"), (self.layers, B, self.d))
+        for (name, part), size in zip(named("s0", s0).items(), sizes, strict=True):
+            check_shape(name, part, ("layers", "B", "d"), (self.layers, B, size))
 
     def _run(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
         """What `forward` returns, and the final states."""
@@ -362,7 +417,10 @@ class SequenceModel(nn.Module):
         """What the readout reads, and the final states."""
         states, final = self.rnn(x, s0, lengths)
         if self.task in OF_ROWS:
-            last = parts(final)[0][-self.directions :].transpose(0, 1).flatten(1)
+            if isinstance(self.rnn, CellLayers):
+                last = self.rnn.last_outputs(states, lengths)
+            else:
+                last = parts(final)[0][-self.directions :].transpose(0, 1).flatten(1)
             states = READERS[self.read](states, last, lengths, self.query)
         return dropout(states, self.readout_dropout, self.training), final
 

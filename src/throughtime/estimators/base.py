@@ -42,7 +42,8 @@ class SequenceEstimator(BaseEstimator):
         hidden_size: states d of each layer and direction.
         num_layers: recurrent layers on top of each other.
         bidirectional: whether each layer also reads the sequences from their ends.
-        cell: "elman", "lstm" or "gru".
+        cell: "elman", "lstm" or "gru"; or a class or function (n, d) -> a cell for `tt.nn.Recurrent`. An estimator of such a
+            cell is pickled with the class's name, as Python does, and read where that can be imported.
         nonlinearity: "tanh", "relu", "logistic" or "identity"; of the cell "elman" alone.
         embedding_size: of a learned vector for each symbol; None: a symbol is a one-hot vector. Nothing for features.
         dropout: probability of zeroing each state between two layers while training.
@@ -74,7 +75,7 @@ class SequenceEstimator(BaseEstimator):
         "hidden_size": [AT_LEAST_1],
         "num_layers": [AT_LEAST_1],
         "bidirectional": ["boolean"],
-        "cell": [StrOptions(set(LAYERS))],
+        "cell": [StrOptions(set(LAYERS)), callable],
         "nonlinearity": [StrOptions(set(NONLINEARITIES))],
         "embedding_size": [AT_LEAST_1, None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -96,7 +97,7 @@ class SequenceEstimator(BaseEstimator):
         *,
         num_layers: int = 1,
         bidirectional: bool = False,
-        cell: str = "elman",
+        cell: Any = "elman",
         nonlinearity: str = "tanh",
         embedding_size: int | None = None,
         dropout: float = 0.0,
@@ -191,14 +192,20 @@ class SequenceEstimator(BaseEstimator):
             "nonlinearity": self.nonlinearity,
             "task": self._task,
         }
-        self.model_ = self._empty().to_empty(device="cpu")
+        self.model_ = self._empty()
+        if self.model_.readout.weight.is_meta:
+            self.model_.to_empty(device="cpu")
         self.model_.reset_parameters(torch.Generator().manual_seed(self._seed()))
         self._optimizer: torch.optim.Optimizer | None = None
         self.loss_curve_: list[float] = []
         self.n_iter_ = 0
 
     def _empty(self) -> SequenceModel:
-        """A network without memory for its weights, so that nothing is drawn from PyTorch's global generator."""
+        """A network without memory for its weights, so that nothing is drawn from PyTorch's global generator; one of a user's
+        cell with it, as that may hold constants."""
+        if callable(self.cell):
+            with torch.random.fork_rng(devices=[]):
+                return SequenceModel(**self._architecture)
         with torch.device("meta"):
             return SequenceModel(**self._architecture)
 

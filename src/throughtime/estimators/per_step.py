@@ -78,7 +78,7 @@ class SequenceForecaster(SequenceEstimator):
         *,
         horizon: int = 1,
         num_layers: int = 1,
-        cell: str = "elman",
+        cell: Any = "elman",
         nonlinearity: str = "tanh",
         dropout: float = 0.0,
         standardize: bool = True,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from throughtime.cell_layers import CellFactory
 from throughtime.data.batches import Batch
 from throughtime.data.files import write_atomically
 from throughtime.engines import reference
@@ -157,8 +158,10 @@ def is_black_box(folder: Path) -> bool:
     return (folder / "report.json").is_file()
 
 
-def read_black_box(folder: Path) -> BlackBox:
+def read_black_box(folder: Path, *, cell: CellFactory | None = None) -> BlackBox:
     """What `write_black_box` wrote. Nothing in the folder is trusted.
+
+    Args: cell: as in `throughtime.load`.
 
     Raises: OSError, ValueError: a file is missing or wrong; the message names it.
     """
@@ -181,7 +184,7 @@ def read_black_box(folder: Path) -> BlackBox:
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"{path}: lengths: expected 1 to {x.shape[1]}, found others")
     report = _read_report(folder / "report.json", lengths)
-    return BlackBox(report, load_model(folder, finite=False), x, y, lengths, s0)
+    return BlackBox(report, load_model(folder, finite=False, cell=cell), x, y, lengths, s0)
 
 
 def _read_report(path: Path, lengths: Tensor) -> Report:

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.cell_layers import CellFactory, cell_name
 from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import not_written, write_atomically
@@ -66,11 +67,11 @@ def _sequence_arguments(model: SequenceModel) -> dict[str, Any]:
         "layers",
         "bidirectional",
         "nonlinearity",
-        "cell",
         "task",
     )
     found = {name: getattr(model, name) for name in (*names, "dropout", "input_dropout", "readout_dropout")}
-    return found | {"embedding": None if model.embedding is None else model.word_table().embedding_dim}
+    embedding = None if model.embedding is None else model.word_table().embedding_dim
+    return found | {"cell": cell_name(model.cell), "embedding": embedding}
 
 
 MODELS: dict[str, tuple[type[nn.Module], Callable[[Any], dict[str, Any]]]] = {
@@ -266,10 +267,14 @@ def _json(value: Any) -> str:
     return visible(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
 
 
-def load(path: str | os.PathLike[str]) -> Run:
+def load(path: str | os.PathLike[str], *, cell: CellFactory | None = None) -> Run:
     """The run that `throughtime train` wrote.
 
-    Raises: ValueError: there is no folder, it is not a run, or a file of it is missing or wrong; the message names it.
+    Args: cell: the class or function that made the cells of a model of such; a folder tells its name, which is never imported.
+
+    Raises:
+        ValueError: there is no folder, it is not a run, a file of it is missing or wrong, or the cell is not that of the
+            model; the message names it.
     """
     path = Path(path)
     if not path.is_dir():
@@ -287,7 +292,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     metrics = _read_json(path / "metrics.json")
     if not isinstance(metrics, dict):
         raise ValueError(f"{path / 'metrics.json'}: expected an object, found {type(metrics).__name__}")
-    model = load_model(path)
+    model = load_model(path, cell=cell)
     found = getattr(model, "n", None), getattr(model, "k", None)
     if found != (encoding.n, encoding.k):
         raise ValueError(
@@ -296,14 +301,17 @@ def load(path: str | os.PathLike[str]) -> Run:
     return Run(path, model, encoding, config, metrics)
 
 
-def load_model(folder: Path, *, finite: bool = True) -> nn.Module:
+def load_model(folder: Path, *, finite: bool = True, cell: CellFactory | None = None) -> nn.Module:
     """The model of model.json and model.safetensors in a folder, in evaluation mode.
 
-    Args: finite: False: weights that are NaN or infinite are taken, too, as a black box has them.
+    Args:
+        finite: False: weights that are NaN or infinite are taken, too, as a black box has them.
+        cell: as in `load`.
 
     Raises: OSError, ValueError: a file is missing or wrong; the message names it.
     """
-    return _load_weights(folder / "model.safetensors", lambda size: _build(folder / "model.json", size), finite).eval()
+    path = folder / "model.json"
+    return _load_weights(folder / "model.safetensors", lambda size: _build(path, size, cell), finite).eval()
 
 
 def _read_json(path: Path) -> Any:
@@ -313,8 +321,9 @@ def _read_json(path: Path) -> Any:
         raise ValueError(f"{path}: expected JSON, found: {error}") from error
 
 
-def _build(path: Path, size: int) -> nn.Module:
-    """The model that model.json describes, without memory for its weights; `size` bytes of weights are there for it."""
+def _build(path: Path, size: int, cell: CellFactory | None) -> nn.Module:
+    """The model that model.json describes; `size` bytes of weights are there for it. Without memory for its weights, but with
+    the constants that the cells of a user hold."""
     described = _read_json(path)
     if not isinstance(described, dict) or described.get("version") != JSON_VERSION:
         found = described.get("version") if isinstance(described, dict) else type(described).__name__
@@ -327,11 +336,31 @@ def _build(path: Path, size: int) -> nn.Module:
     for name, value in arguments.items():  # each of them costs at least a byte of weights
         if isinstance(value, int) and not 0 <= value <= size:
             raise ValueError(f"{path}: {name}: expected a size that {size} bytes of weights allow, found {value}")
+    _check_cell(path, arguments.get("cell", "elman"), cell)
+    if cell is not None:
+        arguments["cell"] = cell
     try:
         with torch.device("meta"):
+            model = MODELS[kind][0](**arguments)
+        if cell is None:
+            return model
+        if (needed := sum(p.nbytes for p in model.parameters())) > size:
+            raise ValueError(f"expected weights of {needed} bytes for these arguments, found {size}")
+        with torch.random.fork_rng(devices=[]):
             return MODELS[kind][0](**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _check_cell(path: Path, name: Any, cell: CellFactory | None) -> None:
+    """Check that a cell is given where the model has one of a user's, and has its name; the module may have moved."""
+    built_in = not isinstance(name, str) or ":" not in name  # what is no name at all, the model itself refuses
+    if built_in and cell is not None:
+        raise ValueError(f"{path}: cell: expected none for a model of {name!r}, found {cell_name(cell)}")
+    if not built_in and cell is None:
+        raise ValueError(f"{path}: cell: expected {name} to be given, as a model of its own cell needs, found none")
+    if cell is not None and cell_name(cell).partition(":")[2] != name.partition(":")[2]:
+        raise ValueError(f"{path}: cell: expected {name}, found {cell_name(cell)}")
 
 
 def _load_weights(path: Path, build: Callable[[int], nn.Module], finite: bool) -> nn.Module:

@@ -77,7 +77,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         found = native_readout.linear_cross_entropy(of, needs, mean=reduction == "mean", by_row=none)
         ctx.save_for_backward(x, V, c, target, weight)
         ctx.options, ctx.found = (ignored, smoothing, reduction), found
-        return found.losses if none else torch.scalar_tensor(found.loss, dtype=V.dtype)
+        return found.losses if none else torch.scalar_tensor(found.loss, dtype=torch.float64).to(V.dtype)  # may be inf
 
     @staticmethod
     def backward(ctx, upstream):
