@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn")
+from throughtime.data import load
 from throughtime.estimators import (
     SequenceClassifier,
     SequenceForecaster,
@@ -176,3 +178,36 @@ def test_parameters_are_checked_by_fit(name, value):
     found = message_of(SequenceClassifier(**{**QUICK, name: value}).fit, CUBE, LABELS)
     assert found.startswith(f"The {name!r} parameter of SequenceClassifier must be ")
     assert found.endswith(f" Got {value!r} instead.")
+
+
+def test_frames_series_and_tensors_are_the_sequences_in_them():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    index = pandas.MultiIndex.from_product([list("hgfedcba"), range(5)])
+    frame = pandas.DataFrame(CUBE.reshape(-1, 2), index, ["a", "b"])
+    expected = curve(CUBE)
+    assert curve(frame) == curve([polars.DataFrame(x, schema=["a", "b"]) for x in CUBE]) == expected
+    assert curve(frame.sort_index(level=1, sort_remaining=False)) == expected  # the steps of all sequences by turns
+    assert curve(torch.tensor(CUBE)) == curve([torch.tensor(x) for x in CUBE]) == expected
+    texts = ["abc", "cab", "b", "aa"] * 2
+    columns = [np.array(texts), np.array(texts, object), pandas.Series(texts), polars.Series(texts)]
+    assert all(curve(column) == curve(texts) for column in columns)
+    data = load(frame, task="forecast")
+    np.testing.assert_allclose(data.train.x, load(list(CUBE), task="forecast").train.x)
+
+
+def test_one_series_alone_is_told_how_to_be_passed():
+    polars = pytest.importorskip("polars")
+    for series in (np.arange(9.0), polars.Series(np.arange(9.0)), torch.arange(9.0)):
+        assert "X: expected sequences [S, T] or [S, T, n], found one array of 9 numbers" in message_of(
+            SequenceForecaster(**QUICK).fit, series
+        )
+    SequenceForecaster(**QUICK).fit([polars.Series(np.arange(9.0))])
+
+
+def test_a_tagger_takes_labels_by_the_same_index():
+    pandas = pytest.importorskip("pandas")
+    index = pandas.MultiIndex.from_product([range(8), range(5)], names=["recording", "step"])
+    tags = RANDOM.integers(2, size=(8, 5))
+    frame, labels = pandas.DataFrame(CUBE.reshape(-1, 2), index), pandas.Series(tags.ravel(), index)
+    expected = SequenceTagger(**QUICK).fit(CUBE, tags).loss_curve_
+    assert SequenceTagger(**QUICK).fit(frame, labels).loss_curve_ == expected

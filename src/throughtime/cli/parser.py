@@ -40,13 +40,23 @@ def run(tokens: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
         try:
-            app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            app(_with_stdin_last(tokens), exit_on_error=False, print_error=False, result_action="return_value")
         except UnusedCliTokensError as error:
             raise Refused(f"expected no further argument, found {' '.join(error.unused_tokens or [])!r}") from error
         except CycloptsError as error:
             raise Refused(_told(error)) from error
         finally:
             quieten(False)
+
+
+def _with_stdin_last(tokens: list[str]) -> list[str]:
+    """A source `-`, the last positional of every verb, after `--`: cyclopts would take it for an option."""
+    alone = [
+        i for i, token in enumerate(tokens) if token == "-" and not tokens[i - 1].startswith(("--valid", "--test"))
+    ]
+    if not alone or "--" in tokens:
+        return tokens
+    return [*(token for i, token in enumerate(tokens) if i not in alone), "--", *("-" for _ in alone)]
 
 
 def _told(error: CycloptsError) -> str:

@@ -147,6 +147,7 @@ def _print_tags(run: Run, name: str, sequences: Sequences, i: int, labels: list[
         highlight.show(text, labels, run.encoding.labels)
         return
     vocabulary = run.encoding.vocabulary
-    steps = range(len(labels)) if vocabulary is None else vocabulary.decode(sequences.inputs[i])
+    x = sequences.inputs[i]
+    steps = range(len(labels)) if vocabulary is None else vocabulary.decode(x if x.ndim == 1 else x[:, 0])
     sys.stdout.writelines(f"{step}\t{label}\n" for step, label in zip(steps, labels, strict=True))
     print()

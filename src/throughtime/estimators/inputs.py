@@ -42,7 +42,8 @@ def read(estimator: Any, X: Any, *, reset: bool) -> list[Any]:
         ValueError: no sequences, empty or ragged ones, NaN or infinity in an array, others than the estimator was fitted with.
         TypeError: something that is not numbers or symbols, or a sparse matrix.
     """
-    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+    X = split_by_index(X)
+    if _is_column_of_symbols(X):
         X = list(X)
     if isinstance(X, list | tuple) and not X:
         raise ValueError("X: expected at least one sequence, found none")
@@ -59,6 +60,25 @@ def read(estimator: Any, X: Any, *, reset: bool) -> list[Any]:
     return sequences
 
 
+def split_by_index(values: Any) -> Any:
+    """A pandas frame or series whose index has several levels as a list of arrays [T_i, n] or [T_i]: all levels but the last
+    tell the sequence, in the order in which they first occur. Anything else as it is."""
+    index = getattr(values, "index", None)
+    if getattr(index, "nlevels", 1) == 1:
+        return values
+    codes = index.droplevel(-1).factorize()[0]  # type: ignore[union-attr]
+    order = np.argsort(codes, kind="stable")
+    return np.split(values.to_numpy()[order], np.cumsum(np.bincount(codes))[:-1])
+
+
+def _is_column_of_symbols(X: Any) -> bool:
+    """Whether X is an array or a series of sequences: strings, or objects."""
+    if isinstance(X, np.ndarray):
+        return X.ndim == 1 and X.dtype.kind in "OUT"
+    is_series = hasattr(X, "to_numpy") and getattr(X, "ndim", 1) == 1 and hasattr(X, "dtype")
+    return is_series and X.to_numpy().dtype.kind in "OUT"
+
+
 def _is_table(X: Sequence[Any]) -> bool:
     """Whether a list is nested floats of a rectangular shape, which scikit-learn reads as an array; or nothing but numbers."""
     if all(isinstance(x, Number) for x in X):
@@ -69,6 +89,11 @@ def _is_table(X: Sequence[Any]) -> bool:
 
 
 def _from_array(estimator: Any, X: Any, reset: bool) -> tuple[str, list[np.ndarray]]:
+    if len(X.shape if hasattr(X, "shape") else np.asarray(X).shape) == 1:
+        raise ValueError(
+            f"X: expected sequences [S, T] or [S, T, n], found one array of {len(X)} numbers. "
+            "Reshape your data, or pass [X] where it is one sequence"
+        )
     validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)  # the names of its columns
     array = check_array(X, allow_nd=True, dtype="numeric", input_name="X", estimator=estimator)
     if array.ndim > 3 or 0 in array.shape:

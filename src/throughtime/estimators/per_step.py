@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
 from throughtime.estimators.base import AT_LEAST_1, LabelEstimator, SequenceEstimator, required
-from throughtime.estimators.inputs import ROWS, SYMBOLS, read
+from throughtime.estimators.inputs import ROWS, SYMBOLS, read, split_by_index
 from throughtime.learning.forecasts import forecast
 
 
@@ -154,7 +154,7 @@ class SequenceForecaster(SequenceEstimator):
 
 def _label_sequences(y: Any) -> list[np.ndarray]:
     """The labels of each sequence, [T_i]."""
-    labels = [np.asarray(list(own) if isinstance(own, str) else own) for own in y]
+    labels = [np.asarray(list(own) if isinstance(own, str) else own) for own in split_by_index(y)]
     for i, own in enumerate(labels):
         if own.ndim != 1:
             found = "one label" if own.ndim == 0 else f"shape {[*own.shape]}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime.data.encoding import Encoding
+from throughtime.data.readers.words import split_words
 from throughtime.notation import check_seed
 
 
@@ -17,7 +18,7 @@ def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperatu
 
     Args:
         model: of the task "lm"; its state is carried on, so that a step costs the same however long the text.
-        encoding: that of the model; of characters. Its unknown symbol is never drawn.
+        encoding: that of the model, of characters or words. Its unknown symbol is never drawn.
         temperature: below 1 favours the likelier symbols, 0 takes the likeliest always.
         seed: of the draws.
 
@@ -26,24 +27,26 @@ def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperatu
     """
     if encoding.task != "lm" or encoding.vocabulary is None:
         raise ValueError(f"model: expected one of the task lm, found {encoding.task}")
-    if not text:
+    vocabulary = encoding.vocabulary
+    known = text if vocabulary.of_characters else split_words(text)
+    if not known:
         raise ValueError("text: expected at least one symbol to go on from, found none")
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, found {steps}")
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature: expected a number of 0 or more, found {temperature}")
-    vocabulary = encoding.vocabulary
     unknown = None if vocabulary.unknown is None else vocabulary.symbols.index(vocabulary.unknown)
     random = torch.Generator().manual_seed(check_seed(seed))
     drawn: list[int] = []
-    x = torch.from_numpy(vocabulary.encode(text))
+    x = torch.from_numpy(vocabulary.encode(known))
     state = model.initial_state(1)
     with torch.no_grad():
         for _ in range(steps):
             z, state = model(x.unsqueeze(0), s0=state, return_state=True)
             x = _draw(z[0, -1].double(), unknown, temperature, random)
             drawn.append(int(x))
-    return "".join(vocabulary.decode(drawn))
+    between = "" if vocabulary.of_characters else " "
+    return "".join(between + symbol for symbol in vocabulary.decode(drawn))
 
 
 def _draw(z: Tensor, unknown: int | None, temperature: float, random: torch.Generator) -> Tensor:

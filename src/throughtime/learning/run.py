@@ -34,6 +34,7 @@ from throughtime.cell_layers import CellFactory, cell_name
 from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import not_written, write_atomically
+from throughtime.data.readers.words import WORDS, split_words
 from throughtime.data.records import Records
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checksums import check_checksums, write_checksums
@@ -109,14 +110,15 @@ class Run:
 
         Args:
             x: a model of symbols takes a list of sequences of symbols, or a string, which is one sequence: of its characters,
-                or of its words where the model reads words. A model of several columns takes a tuple of such sequences, one
+                or of its words where the model reads words: split as the training's texts were, or at spaces where these came
+                as words. A model of several columns takes a tuple of such sequences, one
                 for each column, in the place of a sequence. A symbol that the model does not know becomes the unknown one. A
                 model of features takes a list of arrays [T_i, features], NaN where a value is missing.
 
         Raises: TypeError, ValueError: not such sequences.
         """
         if self.encoding.vocabulary is not None:
-            rows: list[Any] = list(x) if not isinstance(x, str) else [x if self.reads_characters else x.split()]
+            rows: list[Any] = list(x) if not isinstance(x, str) else [self._symbols(x)]
             names, places = [str(i) for i in range(len(rows))], [f"x[{i}]" for i in range(len(rows))]
             return preparation.encode(Records("x", self.encoding.task, rows, None, names, places), self.encoding)
         if isinstance(x, str):
@@ -152,6 +154,11 @@ class Run:
         """Whether the symbols that the model reads are characters."""
         vocabulary = self.encoding.vocabulary
         return vocabulary is not None and vocabulary.of_characters
+
+    def _symbols(self, text: str) -> str | list[str]:
+        if self.reads_characters:
+            return text
+        return split_words(text) if self.config.get("units") == WORDS else text.split()
 
     @property
     def truncate(self) -> int | None:

@@ -41,7 +41,7 @@ def read_object(source: Any, options: Options) -> Records:
 
         options.check_taken("a frame", TABLE_OPTIONS)
         if _is_frame(source):
-            return read_table(open_frame("frame", source), options)
+            return read_table(open_frame("frame", source), _by_index(source, options))
         table, id = open_frames("frames", source)
         return read_table(table, replace(options, id=id, rows=options.rows or "steps"))
     options.check_taken("a source of arrays", ("missing", "fill"))
@@ -62,6 +62,16 @@ def read_object(source: Any, options: Options) -> Records:
 
 def _is_frame(source: Any) -> bool:
     return hasattr(source, "collect_schema") or hasattr(source, "columns")
+
+
+def _by_index(frame: Any, options: Options) -> Options:
+    """The two levels of a pandas frame's index are the sequence and the time, unless columns are named."""
+    from throughtime.data.readers.tables import index_columns
+
+    levels = index_columns(frame)
+    if len(levels) != 2 or options.id is not None or options.time:
+        return options
+    return replace(options, id=levels[0], time=levels[1:], rows=options.rows or "steps")
 
 
 def _item(label: Any) -> Any:

@@ -179,14 +179,20 @@ def open_frames(source: str, frames: Sequence[Any]) -> tuple[Table, str]:
     return open_frame(source, pl.concat(whole, how="vertical_relaxed")), id
 
 
-def _from_pandas(source: str, frame: Any) -> pl.DataFrame:
+def index_columns(frame: Any) -> tuple[str, ...]:
+    """What the levels of a pandas frame's index are called as columns; none: it only counts the rows."""
     index = getattr(frame, "index", None)
     names = getattr(index, "names", [None])
-    if any(name is not None for name in names) or type(index).__name__ == "DatetimeIndex":
-        called = [
-            name if name is not None else "index" if len(names) == 1 else f"level {i}" for i, name in enumerate(names)
-        ]
-        frame = frame.reset_index(names=called)
+    if len(names) == 1 and names[0] is None and type(index).__name__ != "DatetimeIndex":
+        return ()
+    return tuple(
+        name if name is not None else "index" if len(names) == 1 else f"level {i}" for i, name in enumerate(names)
+    )
+
+
+def _from_pandas(source: str, frame: Any) -> pl.DataFrame:
+    if index := index_columns(frame):
+        frame = frame.reset_index(names=list(index))
     columns = list(frame.columns)
     check_names(source, columns)
     return pl.DataFrame({name: _series(frame[name]) for name in columns}, strict=False)
