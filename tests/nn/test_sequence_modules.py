@@ -177,10 +177,13 @@ def test_what_makes_no_cell_is_refused(cell: Any, error: type[Exception], told: 
         tt.SequenceModel(3, 4, 2, cell=cell)
 
 
-def test_there_is_no_plain_torch_form_and_a_table_of_parameters() -> None:
+def test_there_is_no_plain_torch_form_and_a_table_of_parameters(tmp_path: Path) -> None:
     model = tt.SequenceModel(3, 4, 2, cell=LiGRU)
     with pytest.raises(TypeError, match=r"cell: expected one that torch.nn has a layer of, found .*:LiGRU"):
         model.to_torch()
+    with pytest.raises(TypeError, match=r"cell: expected one that ONNX has an operator for, found .*:LiGRU"):
+        tt.export.to_onnx(model, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
     assert "rnn.cells.0.U.weight" in model.describe()
 
 

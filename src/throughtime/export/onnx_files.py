@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from throughtime.cell_layers import cell_name
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
 from throughtime.export.onnx_operators import require_onnx, translation_table
@@ -78,7 +79,8 @@ def to_onnx(
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        TypeError: not such a model, one that reads several symbols a step, or parameters of another dtype.
+        TypeError: not such a model, one that reads several symbols a step or has a cell of its own, or parameters of another
+            dtype.
         ExportError: onnxruntime does not agree to 1e-5.
         OSError: the file cannot be written.
     """
@@ -88,6 +90,8 @@ def to_onnx(
         raise TypeError(f"model: expected an ElmanNetwork, a SequenceModel or a run, found {type(model).__name__}")
     if isinstance(getattr(model, "embedding", None), WordEncoder):
         raise TypeError("model: expected one symbol for each step, as ONNX files have, found columns or characters")
+    if not isinstance(cell := getattr(model, "cell", "elman"), str):
+        raise TypeError(f"cell: expected one that ONNX has an operator for, found {cell_name(cell)}")
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
             raise TypeError(
