@@ -28,6 +28,7 @@ from throughtime.notation import (
     check_inputs,
     check_labels,
     check_lengths,
+    check_sample_weight,
     check_shape,
     check_size,
     check_symbol_range,
@@ -137,6 +138,7 @@ class ElmanNetwork(nn.Module):
         lengths: Tensor | None = None,
         reduction: str = "sequence",
         *,
+        sample_weight: Tensor | None = None,
         s0: Tensor | None = None,
         return_state: bool = False,
     ) -> Any:
@@ -147,10 +149,15 @@ class ElmanNetwork(nn.Module):
             y: labels [B, T] in 0..k−1; a step labelled −100 has no loss.
             reduction: "sequence": summed over the steps of an instance, averaged over the B instances; "token": averaged over
                 the steps that count.
+            sample_weight: [B] of whole instances or [B, T] of their steps, each 0 or more: sums of weights take the place of
+                the counts, as `throughtime.loss` says. The loss is then put together from its parts, not fused.
             return_state: also return the final states [B, d], cut from the gradient: what truncated BPTT carries on.
         """
         arguments = self._step_arguments(x, y, lengths, s0, reduction)
-        value, final = step.elman_loss(*arguments, carry=return_state)
+        weights = None
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, x.shape[0], x.shape[1], self.W.dtype, x.device).T
+        value, final = step.elman_loss(*arguments, weights=weights, carry=return_state)
         return (value, final) if return_state else value
 
     def initial_state(self, B: int) -> Tensor:

@@ -159,6 +159,19 @@ def check_labels(y: Any, B: int, T: int) -> Tensor:
     return y
 
 
+def check_sample_weight(weights: Any, B: int, T: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return weights, [B] of whole rows or [B, T] of their steps, as [B, T] of a dtype on a device."""
+    weights = torch.as_tensor(weights)
+    if weights.is_complex() or weights.dtype == torch.bool:
+        raise TypeError(f"sample_weight: expected numbers, found {weights.dtype}")
+    if weights.shape not in ((B,), (B, T)):
+        raise ValueError(f"sample_weight: expected shape [B={B}] or [B={B}, T={T}], found {_shape(weights.shape)}")
+    weights = weights.to(device, dtype)
+    if readable(weights) and not (weights.isfinite() & (weights >= 0)).all():
+        raise ValueError("sample_weight: expected finite numbers of 0 or more, found others")
+    return weights if weights.dim() == 2 else weights.unsqueeze(1).expand(B, T)
+
+
 def check_label_range(y: Tensor, k: int, lengths: Tensor | None) -> None:
     """Refuse a label outside 0..k−1 that is not −100, in the steps that `lengths` leaves; y [B, T]."""
     _check_range("y: label", y, k, lengths, ignored=IGNORED)

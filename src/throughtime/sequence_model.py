@@ -39,6 +39,7 @@ from throughtime.notation import (
     check_label_range,
     check_labels,
     check_lengths,
+    check_sample_weight,
     check_shape,
     check_size,
     check_symbol_range,
@@ -232,6 +233,7 @@ class SequenceModel(nn.Module):
         lengths: Tensor | None = None,
         reduction: str = "sequence",
         *,
+        sample_weight: Tensor | None = None,
         s0: State | None = None,
         return_state: bool = False,
         generator: torch.Generator | None = None,
@@ -243,6 +245,8 @@ class SequenceModel(nn.Module):
             y: labels [B, T] in 0..k−1, where one of −100 has no loss; or values [B, T, k], where a NaN has none. Without T for
                 "classify" and "regress".
             reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
+            sample_weight: [B] of whole rows or [B, T] of their steps, each 0 or more: sums of weights take the place of the
+                counts, as `throughtime.loss` says.
             return_state: also return the final states, cut from the gradient: what truncated BPTT carries on.
             generator: what dropout draws from; None: PyTorch's global generator.
         """
@@ -259,14 +263,17 @@ class SequenceModel(nn.Module):
                 raise TypeError(f"y: expected {dtype_of(self.rnn)} like the parameters, found {y.dtype}")
         else:
             y = check_labels(y, *y.shape)
-        if self._is_elman():
+        weights = None
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, *y.shape[:2], dtype_of(self.rnn), x.device).T
+        if weights is None and self._is_elman():
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
             return (value, final) if return_state else value
         if self.task not in OF_VALUES and readable(y):
             check_label_range(y, self.k, lengths)
         with drawing_from(generator):
             states, final = self._states(x, lengths, s0)
-        if self.task not in OF_VALUES and self._reads_plainly():
+        if weights is None and self.task not in OF_VALUES and self._reads_plainly():
             labels = losses.counted_labels(y.T, lengths)
             V, c = self.readout.weight, self.readout.bias
             total = linear_cross_entropy(states.flatten(0, -2), V, labels.T.flatten(), linear_bias=c, reduction="sum")
@@ -275,7 +282,7 @@ class SequenceModel(nn.Module):
         z = self.readout(states)
         loss = losses.squared_error if self.task in OF_VALUES else losses.cross_entropy
         z = z.unsqueeze(1) if self.task in OF_ROWS else z
-        value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction)
+        value = loss(z.transpose(0, 1), y.transpose(0, 1), lengths, reduction, weights)
         return (value, each(Tensor.detach, final)) if return_state else value
 
     def initial_state(self, B: int) -> State:

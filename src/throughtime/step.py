@@ -33,6 +33,7 @@ def elman_loss(
     nonlinearity: str = "tanh",
     reduction: str = "sequence",
     carry: bool = False,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The loss of an Elman network (differentiable scalar) and its final states [B, d] (detached), None without `carry`.
 
@@ -41,9 +42,12 @@ def elman_loss(
         y: [T, B] int64 labels in 0..k−1; −100 is ignored.
         V, c: [k, d], [k].
         reduction: "sequence" or "token" (see `loss`).
+        weights: [T, B] of the steps; with them the loss is put together from its parts.
     """
-    if way((U, W, b, V, c, x, s0)) is not AT_ONCE:
-        value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction)
+    if weights is not None and readable(y):
+        check_label_range(y.T, V.shape[0], lengths)
+    if weights is not None or way((U, W, b, V, c, x, s0)) is not AT_ONCE:
+        value, final = _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, weights)
         return value, final.squeeze(0).detach() if carry else None
     found = _apply_loss(U, W, b, V, c, x, s0, y, lengths, nonlinearity, reduction, carry)
     return found if carry else (found, None)
@@ -93,10 +97,10 @@ def elman_gradients(
     return value, final, contraction.Gradients(dU, dW, db, dV, dc, dx, ds0)  # type: ignore[arg-type]
 
 
-def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction):
+def _composed_loss(x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction, weights=None):
     """The same loss from differentiable parts: what `torch.compile`, `torch.func` and second derivatives see."""
     states, final = ops.recurrence(x, U, W, b, s0, lengths, nonlinearity)
-    return loss.cross_entropy(F.linear(states, V, c), y, lengths, reduction), final
+    return loss.cross_entropy(F.linear(states, V, c), y, lengths, reduction, weights), final
 
 
 class _ElmanLoss(torch.autograd.Function):

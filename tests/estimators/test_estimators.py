@@ -229,3 +229,37 @@ def test_a_forecaster_does_better_than_the_last_value():
     ahead = forecaster.predict([x[:-1] for x in new])[:, 0]
     truth, naive = np.array([x[-1] for x in new]), np.array([x[-2] for x in new])
     assert (np.abs(ahead - truth).mean(0) < 0.3 * np.abs(naive - truth).mean(0)).all()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "target"),
+    [
+        pytest.param(SequenceClassifier(class_weight="balanced"), by_end, id="classifier"),
+        pytest.param(SequenceRegressor(), by_sum, id="regressor"),
+        pytest.param(SequenceTagger(class_weight={7: 2.5}), by_step, id="tagger"),
+        pytest.param(SequenceForecaster(), None, id="forecaster"),
+    ],
+)
+def test_a_weight_does_what_repeating_does(estimator, target) -> None:
+    """With the full batch, also for the scaling of features and targets."""
+    X = series(6) if target is None else walks(6)
+    y, times = None if target is None else target(X), [2, 0, 1, 3, 1, 1]
+    rows = np.repeat(np.arange(6), times)
+    estimator.set_params(optimizer="gd", learning_rate=0.1, max_iter=5, hidden_size=4, random_state=0)
+    weighted = clone(estimator).fit(X, y, sample_weight=times)
+    repeated = clone(estimator).fit([X[i] for i in rows], None if y is None else [y[i] for i in rows])
+    plain = clone(estimator).fit(X, y)
+    found, expected, other = ([*each.model_.parameters()] for each in (weighted, repeated, plain))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert max((a - b).abs().max() for a, b in zip(found, other, strict=True)) > 1e-3
+
+
+def test_balanced_classes_find_the_rare_one() -> None:
+    X = walks(60)
+    y = np.array(["rare" if i % 12 == 0 else "common" for i in range(60)])  # nothing tells them apart
+    options = QUICK | {"max_iter": 3}
+    even = SequenceClassifier(class_weight="balanced", **options).fit(X, y).predict_proba(X)[:, 1].mean()
+    assert SequenceClassifier(**options).fit(X, y).predict_proba(X)[:, 1].mean() < 0.3 < even
+    with pytest.raises(ValueError, match=r"class_weight: expected labels of \['common', 'rare'\], found 'other'"):
+        SequenceClassifier(class_weight={"other": 2}, **options).fit(X, y)

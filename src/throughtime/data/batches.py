@@ -47,6 +47,7 @@ class Batch:
         lengths: int64 [B].
         fresh: bool [B], whether the piece begins a sequence, so that no state is carried to it.
         lanes: int64 [B], as in `Window`.
+        weights: None, or float [B] of the pieces' sequences or [B, T] of their steps.
     """
 
     x: torch.Tensor
@@ -54,6 +55,7 @@ class Batch:
     lengths: torch.Tensor
     fresh: torch.Tensor
     lanes: torch.Tensor
+    weights: torch.Tensor | None = None
 
     def to(self, dtype: torch.dtype) -> Batch:
         """The batch with its features and values in `dtype`; symbols and labels stay integers."""
@@ -126,7 +128,13 @@ def collate(sequences: Sequences, window: Window) -> Batch:
         lengths=torch.from_numpy(window.lengths.copy()),
         fresh=torch.from_numpy(window.starts == 0),
         lanes=torch.from_numpy(window.lanes.copy()),
+        weights=None if sequences.weights is None else torch.from_numpy(_weights(sequences, window, steps)),
     )
+
+
+def _weights(sequences: Sequences, window: Window, steps: np.ndarray) -> np.ndarray:
+    assert sequences.weights is not None
+    return sequences.weights[window.rows if len(sequences.weights) == len(sequences) else steps]
 
 
 def _gather(targets: np.ndarray, rows: np.ndarray, inside: np.ndarray) -> np.ndarray:

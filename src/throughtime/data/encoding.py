@@ -32,12 +32,17 @@ class Standardizer:
     scale: tuple[float, ...]
 
     @classmethod
-    def fit(cls, values: np.ndarray) -> Standardizer:
-        """From float [N, columns]; NaN (a missing value) counts nowhere. A column without any value is left as it is."""
-        known = ~np.isnan(values)
-        count = np.maximum(known.sum(0), 1)
-        mean = np.where(known, values, 0.0).sum(0, dtype=np.float64) / count
-        scale = np.sqrt(np.square(np.where(known, values - mean, 0.0)).sum(0, dtype=np.float64) / count)
+    def fit(cls, values: np.ndarray, weights: np.ndarray | None = None) -> Standardizer:
+        """From float [N, columns]; NaN (a missing value) counts nowhere. A column without any value is left as it is.
+
+        Args: weights: float [N], how much each row counts; None: all the same.
+        """
+        share = np.where(np.isnan(values), 0.0, 1.0 if weights is None else weights[:, None])
+        count = share.sum(0)
+        count[count == 0] = 1
+        known = share > 0
+        mean = (np.where(known, values, 0.0) * share).sum(0, dtype=np.float64) / count
+        scale = np.sqrt((np.square(np.where(known, values - mean, 0.0)) * share).sum(0, dtype=np.float64) / count)
         # The rounding of the mean makes a constant column's scale a few ulp of its size instead of 0.
         constant = scale <= 8 * np.finfo(values.dtype).eps * np.abs(mean)
         return cls(tuple(mean.tolist()), tuple(np.where(constant, 1.0, scale).tolist()))

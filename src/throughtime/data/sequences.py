@@ -32,6 +32,8 @@ class Sequences:
             columns, the first.
         series: None, or of a forecast the series themselves, float64 [L_i, m] each, in the units of the data.
         context: None, or how many values at the beginning of each series are known rather than forecast.
+        weights: None, or how much each target counts in learning, float [S] of the sequences or [N] of the steps, see
+            `weighting`.
     """
 
     x: np.ndarray
@@ -43,6 +45,7 @@ class Sequences:
     words: tuple[Sequence[str], ...] | None = None
     series: tuple[np.ndarray, ...] | None = None
     context: tuple[int, ...] | None = None
+    weights: np.ndarray | None = None
 
     @classmethod
     def from_arrays(
@@ -135,7 +138,10 @@ class Sequences:
         steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         y = None if self.y is None else self.y[steps if self.per_step else rows]
         own = (_pick(values, rows) for values in (self.names, self.texts, self.words, self.series, self.context))
-        return Sequences(self.x[steps], offsets, y, self.per_step, *own)
+        weights = self.weights
+        if weights is not None:
+            weights = weights[rows if len(weights) == len(self) else steps]
+        return Sequences(self.x[steps], offsets, y, self.per_step, *own, weights)
 
     def locate(self, step: int) -> tuple[int, int]:
         """(sequence, step within it) of a row of the flat arrays."""

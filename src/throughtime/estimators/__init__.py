@@ -21,8 +21,9 @@ X is a list of sequences of any lengths, or an array:
 torch.nn; in the notation of this library `hidden_size` is d, `num_layers` and `embedding_size` are the `layers` and `embedding`
 of `SequenceModel`, `learning_rate` is η and `max_iter` counts epochs. Networks compute in float32.
 
-`fit` takes no `sample_weight`: a weight would have to do exactly what repeating a sequence does, and that also changes the
-batches. `score` takes it.
+`fit` and `partial_fit` take `sample_weight`, and estimators of labels have `class_weight=`. With the optimizer "gd", which
+reads all sequences at once, a weight does exactly what repeating a sequence does; with others, whose batches repeating changes,
+it does so on average.
 """
 
 try:

@@ -15,12 +15,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from throughtime.data.encoding import Standardizer
 from throughtime.data.preparation import MIN_COUNT
 from throughtime.data.sequences import Sequences
 from throughtime.data.vocabulary import Vocabulary
+from throughtime.data.weighting import ClassWeight, weighted
 from throughtime.estimators.inputs import SYMBOLS, read
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.optimizers import OPTIMIZERS, make_optimizer
@@ -130,27 +131,40 @@ class SequenceEstimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from the beginning.
+
+        Args: sample_weight: how much each sequence counts, [S] numbers of 0 or more; None: all the same.
 
         Raises:
             ValueError, TypeError: a parameter, X or y is wrong; the message names it.
             throughtime.learning.NonFiniteError: a loss or gradient is NaN or infinite.
         """
-        return self._learn(X, y, fresh=True, epochs=self.max_iter, early_stopping=self.early_stopping)
+        given = {"sample_weight": sample_weight}
+        return self._learn(X, y, fresh=True, epochs=self.max_iter, early_stopping=self.early_stopping, **given)
 
-    def partial_fit(self, X: Any, y: Any) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One more pass, over these sequences. How X is encoded and scaled stays as it was at the first call."""
-        return self._learn(X, y, fresh=not hasattr(self, "model_"), epochs=1, early_stopping=False)
+        fresh = not hasattr(self, "model_")
+        return self._learn(X, y, fresh=fresh, epochs=1, early_stopping=False, sample_weight=sample_weight)
 
-    def _encode(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, int]:
+    def _encode(self, X: Any, y: Any, fresh: bool, sample_weight: np.ndarray | None) -> tuple[Sequences, int]:
         """X and y as the network reads them, and the number k of its outputs; `fresh` learns how to encode."""
         raise NotImplementedError
 
-    def _learn(self, X: Any, y: Any, *, fresh: bool, epochs: int, early_stopping: bool, **given: Any) -> Self:
+    def _weights_of_classes(self) -> ClassWeight | None:
+        """By the numbers of the classes; None: all the same."""
+        return None
+
+    def _learn(
+        self, X: Any, y: Any, *, fresh: bool, epochs: int, early_stopping: bool, sample_weight: Any, **given: Any
+    ) -> Self:
         """Some epochs, from a new network or from where the last ones ended; `given` is told to `_encode`."""
         self._validate_params()
-        sequences, k = self._encode(X, y, fresh, **given)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        sequences, k = self._encode(X, y, fresh, sample_weight, **given)
+        sequences = weighted(sequences, sample_weight, self._weights_of_classes())
         if fresh:
             self._random = check_random_state(self.random_state)
             self._begin(k)
@@ -225,7 +239,7 @@ class SequenceEstimator(BaseEstimator):
             return min(LARGEST_BATCH, max(1, S // FEWEST_UPDATES))
         return int(self.batch_size)
 
-    def _encode_inputs(self, X: Any, fresh: bool) -> list[np.ndarray]:
+    def _encode_inputs(self, X: Any, fresh: bool, sample_weight: np.ndarray | None = None) -> list[np.ndarray]:
         """X as symbols int64 [T_i], or standardised float32 [T_i, n]; `fresh` learns the vocabulary or the scale."""
         sequences = read(self, X, reset=fresh)
         if self._kind == SYMBOLS:
@@ -234,7 +248,8 @@ class SequenceEstimator(BaseEstimator):
             return [self.vocabulary_.encode(symbols) for symbols in sequences]
         if fresh:
             self._width = sequences[0].shape[1]
-            self._scale = Standardizer.fit(np.concatenate(sequences)) if self.standardize else None
+            of_steps = None if sample_weight is None else np.repeat(sample_weight, [len(own) for own in sequences])
+            self._scale = Standardizer.fit(np.concatenate(sequences), of_steps) if self.standardize else None
         scaled = sequences if self._scale is None else map(self._scale.apply, sequences)
         return [values.astype(np.float32) for values in scaled]
 
@@ -265,11 +280,61 @@ class SequenceEstimator(BaseEstimator):
 class LabelEstimator(SequenceEstimator):
     """Targets are labels.
 
+    Args: class_weight: how much each label counts: None: all the same; "balanced": all classes together the same; or a
+        mapping from labels to numbers of 0 or more, 1 for those that it lacks. All others are those of `SequenceEstimator`.
+
     Attributes:
         classes_: the k labels in order.
     """
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+    _parameter_constraints = SequenceEstimator._parameter_constraints | {
+        "class_weight": [StrOptions({"balanced"}), dict, None]
+    }
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        cell: str = "elman",
+        nonlinearity: str = "tanh",
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        standardize: bool = True,
+        class_weight: str | dict[Any, float] | None = None,
+        optimizer: Any = "adam",
+        learning_rate: float = 3e-3,
+        batch_size: int | str = "auto",
+        max_iter: int = 50,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            cell=cell,
+            nonlinearity=nonlinearity,
+            embedding_size=embedding_size,
+            dropout=dropout,
+            standardize=standardize,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One more pass, over these sequences. How X is encoded and scaled stays as it was at the first call.
 
         Args: classes: all labels that there will be; needed at the first call.
@@ -277,7 +342,16 @@ class LabelEstimator(SequenceEstimator):
         fresh = not hasattr(self, "model_")
         if fresh and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit")
-        return self._learn(X, y, fresh=fresh, epochs=1, early_stopping=False, classes=classes)
+        given = {"classes": classes, "sample_weight": sample_weight}
+        return self._learn(X, y, fresh=fresh, epochs=1, early_stopping=False, **given)
+
+    def _weights_of_classes(self) -> ClassWeight | None:
+        if not isinstance(self.class_weight, dict):
+            return self.class_weight
+        numbers = {label: i for i, label in enumerate(self.classes_.tolist())}
+        if unknown := [label for label in self.class_weight if label not in numbers]:
+            raise ValueError(f"class_weight: expected labels of {self.classes_.tolist()}, found {unknown[0]!r}")
+        return {numbers[label]: weight for label, weight in self.class_weight.items()}
 
     def _codes(self, y: np.ndarray, fresh: bool, classes: Any) -> np.ndarray:
         """Labels [N] as integers, int64 [N]; `fresh` learns `classes_`, from `classes` where given.

@@ -33,8 +33,10 @@ class SequenceClassifier(ClassifierMixin, LabelEstimator):
         """The probabilities ŷ, float32 [S, k], in the order of `classes_`."""
         return softmax(np.stack(self._outputs(X)), axis=1)
 
-    def _encode(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, int]:
-        inputs = self._encode_inputs(X, fresh)
+    def _encode(
+        self, X: Any, y: Any, fresh: bool, sample_weight: np.ndarray | None, classes: Any = None
+    ) -> tuple[Sequences, int]:
+        inputs = self._encode_inputs(X, fresh, sample_weight)
         y = column_or_1d(required(self, y), warn=True)
         check_consistent_length(inputs, y)
         codes = self._codes(y, fresh, classes)
@@ -61,8 +63,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         tags.target_tags.multi_output = True
         return tags
 
-    def _encode(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, int]:
-        inputs = self._encode_inputs(X, fresh)
+    def _encode(self, X: Any, y: Any, fresh: bool, sample_weight: np.ndarray | None) -> tuple[Sequences, int]:
+        inputs = self._encode_inputs(X, fresh, sample_weight)
         y = check_array(required(self, y), ensure_2d=False, dtype="float64", input_name="y", estimator=self)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -70,7 +72,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         values = y.reshape(len(y), -1)
         if fresh:
             self._single_target = y.ndim == 1
-            self._target_scale = Standardizer.fit(values)
+            self._target_scale = Standardizer.fit(values, sample_weight)
         expected = len(self._target_scale.mean)
         if values.shape[1] != expected:
             raise ValueError(f"y: expected {expected} values for each sequence, found {values.shape[1]}")

@@ -47,8 +47,10 @@ class SequenceTagger(LabelEstimator):
         tags.target_tags.required = True
         return tags
 
-    def _encode(self, X: Any, y: Any, fresh: bool, classes: Any = None) -> tuple[Sequences, int]:
-        inputs = self._encode_inputs(X, fresh)
+    def _encode(
+        self, X: Any, y: Any, fresh: bool, sample_weight: np.ndarray | None, classes: Any = None
+    ) -> tuple[Sequences, int]:
+        inputs = self._encode_inputs(X, fresh, sample_weight)
         labels = _label_sequences(required(self, y))
         _check_steps(inputs, labels)
         codes = self._codes(np.concatenate(labels), fresh, classes)
@@ -111,13 +113,13 @@ class SequenceForecaster(SequenceEstimator):
         )
         self.horizon = horizon
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from the beginning. `y` is there for scikit-learn's sake and not looked at."""
-        return super().fit(X, y)
+        return super().fit(X, y, sample_weight)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """One more pass, over these series. How X is scaled stays as it was at the first call. `y` is not looked at."""
-        return super().partial_fit(X, y)
+        return super().partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
         """The values after the end of each series, float64 [S, horizon, n]; [S, horizon] for the rows of a table."""
@@ -132,16 +134,16 @@ class SequenceForecaster(SequenceEstimator):
         truth = np.concatenate([x[1:] for x in self._encode_series(X, fresh=False)])
         return float(r2_score(truth, ahead))
 
-    def _encode(self, X: Any, y: Any, fresh: bool) -> tuple[Sequences, int]:
-        inputs = self._encode_series(X, fresh)
+    def _encode(self, X: Any, y: Any, fresh: bool, sample_weight: np.ndarray | None) -> tuple[Sequences, int]:
+        inputs = self._encode_series(X, fresh, sample_weight)
         if fresh:
             names = tuple(f"feature {i}" for i in range(self._width))
             self._encoding = Encoding("forecast", names, None, names, self._scale, self._scale)
         return Sequences.from_arrays([x[:-1] for x in inputs], [x[1:] for x in inputs]), self._width
 
-    def _encode_series(self, X: Any, fresh: bool) -> list[np.ndarray]:
+    def _encode_series(self, X: Any, fresh: bool, sample_weight: np.ndarray | None = None) -> list[np.ndarray]:
         """X as float32 [T_i, n], where there is something to forecast."""
-        inputs = self._encode_inputs(X, fresh)
+        inputs = self._encode_inputs(X, fresh, sample_weight)
         if self._kind == SYMBOLS:
             raise TypeError("X: expected series of numbers, found symbols")
         for i, x in enumerate(inputs):

@@ -22,7 +22,7 @@ from throughtime.learning.nonfinite import KEPT, NonFiniteError, Report, examine
 from throughtime.learning.processes import Team
 from throughtime.learning.standing import Standing, pack, unpack
 from throughtime.learning.telling import Callbacks
-from throughtime.learning.windows import Carried, counted
+from throughtime.learning.windows import Carried, weight_of
 from throughtime.states import State, each, parts
 from throughtime.weights import dtype_of
 
@@ -60,7 +60,9 @@ class Learner:
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.dtype = dtype_of(self.model)
-        self.options = loss_options(self.model, self.reduction, self.lanes is not None, self.generator)
+        self.options = loss_options(
+            self.model, self.reduction, self.lanes is not None, self.sequences.weights is not None, self.generator
+        )
 
     def begin(self) -> Standing:
         """The beginning, or where the last checkpoint left off. From then on there is a checkpoint to go on from."""
@@ -119,7 +121,7 @@ class Learner:
         """
         window = windows[standing.done]
         batch, loss, weight, final = self._backward(self.team.share(window), standing.carried)
-        steps = 0 if batch is None else counted(batch.y)  # type: ignore[arg-type]
+        steps = 0 if batch is None else weight_of(batch, "token")
         due = self.checkpoint is not None and self.checkpoint.due() and self.team.leads
         numbers = [loss * weight, steps, due, pending.signal is not None, self.callbacks.wants_to_stop]
         total, count, save, stop, ended = self.team.combine(self.parameters, weight, numbers)
@@ -131,7 +133,7 @@ class Learner:
             self.set_rate(standing.epoch - 1 + standing.done / len(windows))
             self.optimizer.step()
             standing.total += total
-            standing.count += int(count)
+            standing.count += count
             standing.norms += norm
             self.norms.append(norm)
         else:
@@ -145,10 +147,10 @@ class Learner:
                 final = each(lambda part, new: part.where(whole, new), final, start)
             standing.carried.after(batch, final)
         standing.done += 1
-        self.callbacks.step(total / max(count, 1), norm)
+        self.callbacks.step(total / (count or 1), norm)
         return save > 0, stop > 0
 
-    def _backward(self, window: Window, carried: Carried | None) -> tuple[Batch | None, float, int, State | None]:
+    def _backward(self, window: Window, carried: Carried | None) -> tuple[Batch | None, float, float, State | None]:
         """The batch of a window, its mean loss, what that is the mean of, and its final states. Sets the gradients."""
         self.optimizer.zero_grad()
         if not len(window.lanes):
@@ -157,11 +159,12 @@ class Learner:
         options = dict(self.options)
         if carried is not None:
             options["s0"] = carried.before(self.model, batch)
+        if batch.weights is not None:
+            options["sample_weight"] = batch.weights
         found = self.model.loss(batch.x, batch.y, batch.lengths, **options)
         loss, final = found if carried is not None else (found, None)
         loss.backward()
-        weight = len(batch.lengths) if self.reduction == "sequence" else counted(batch.y)  # type: ignore[arg-type]
-        return batch, loss.item(), weight, final
+        return batch, loss.item(), weight_of(batch, self.reduction), final
 
     def _not_finite(self, standing: Standing, windows: list[Window], total: float, norm: float) -> None:
         """Write the black box; then stop, after a checkpoint of the last good weights, or go on."""
@@ -170,7 +173,7 @@ class Learner:
         if standing.carried is not None:
             s0 = Carried(self.team.gather_lanes(standing.carried.states)).before(self.model, batch)
             s0 = each(Tensor.detach, s0)
-        weight = len(batch.lengths) if self.reduction == "sequence" else max(counted(batch.y), 1)  # type: ignore[arg-type]
+        weight = weight_of(batch, self.reduction) or 1
         self.report = examine(
             self.model, batch, s0, epoch=standing.epoch, update=standing.done + 1, updates=len(windows),
             loss=total / weight, gradient_norm=norm, norms=tuple(self.norms),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from throughtime.model import ElmanNetwork
 from throughtime.nn import GRU, LSTM, RNN
@@ -20,17 +20,20 @@ OWN_PARTS = (ElmanNetwork, SequenceModel, WordEncoder, RNN, LSTM, GRU, nn.Embedd
 
 
 def loss_options(
-    model: Any, reduction: str, carries: bool, generator: torch.Generator | None = None, s0: Tensor | None = None
+    model: Any, reduction: str, carries: bool, weighted: bool, generator: torch.Generator | None = None
 ) -> dict[str, Any]:
     """What the loss of a model is called with, beyond (x, y, lengths).
 
     Args:
         carries: whether states are carried from window to window.
+        weighted: whether the sequences have weights.
         generator: given where the loss takes one.
     """
     options: dict[str, Any] = {} if reduction == "sequence" else {"reduction": reduction}
     if carries:
-        options |= {"s0": s0, "return_state": True}
+        options |= {"s0": None, "return_state": True}
+    if weighted:
+        options["sample_weight"] = None
     if generator is not None and "generator" in _parameters(model.loss):
         options["generator"] = generator
     return options
@@ -41,10 +44,11 @@ def has_forward(model: nn.Module) -> bool:
     return "forward" in vars(model) or type(model).forward is not nn.Module.forward
 
 
-def check_model(model: Any, reduction: str, carries: bool, labels_to_judge: bool) -> None:
+def check_model(model: Any, reduction: str, carries: bool, weighted: bool, labels_to_judge: bool) -> None:
     """Check that a model has what a training will call.
 
     Args:
+        reduction, carries, weighted: as in `loss_options`.
         labels_to_judge: whether there are validation sequences with labels.
 
     Raises: TypeError: it has not; the message says what is missing.
@@ -52,13 +56,14 @@ def check_model(model: Any, reduction: str, carries: bool, labels_to_judge: bool
     loss = getattr(model, "loss", None)
     if not isinstance(model, nn.Module) or not callable(loss):
         raise TypeError(f"model: expected a module with .loss(x, y, lengths), found {type(model).__name__}")
-    options = loss_options(model, reduction, carries)
+    options = loss_options(model, reduction, carries, weighted)
     _check_call(".loss", loss, ("x", "y", "lengths"), options)
     if carries and not callable(getattr(model, "initial_state", None)):
         raise TypeError(f"model: expected .initial_state(B) for truncate, found none in {type(model).__name__}")
     if labels_to_judge and has_forward(model):
-        options.pop("reduction", None)
-        _check_call("forward", model.forward, ("x", "lengths"), options)
+        own = ("reduction", "sample_weight")
+        of_states = {name: value for name, value in options.items() if name not in own}
+        _check_call("forward", model.forward, ("x", "lengths"), of_states)
 
 
 def _check_call(name: str, function: Callable[..., Any], given: tuple[str, ...], options: Mapping[str, Any]) -> None:

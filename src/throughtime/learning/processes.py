@@ -1,6 +1,6 @@
 """Many processes that learn as one: each takes its share of every batch, and the gradients are summed.
 
-    g = (Σ_r w_r g_r) / (Σ_r w_r)      w_r: instances (or steps that count) of process r, g_r: the gradient of its mean loss
+    g = (Σ_r w_r g_r) / (Σ_r w_r)      w_r: what the mean loss of process r is the mean of, g_r: its gradient
 
 This is the gradient of the whole batch, however unevenly it is shared. Every process walks the same list of batches, also where
 its own share of one is empty, so that none waits for another's missing batch.
@@ -96,7 +96,7 @@ class Team:
 
         Args:
             parameters: with the gradient of this process's mean loss; without one where its share is empty.
-            weight: w_r, what that mean is over: instances, or steps that count.
+            weight: w_r, what that mean is over: instances, or steps that count, or their weights.
             numbers: exact in the parameters' dtype, or good enough.
         """
         if self.size == 1:
@@ -105,7 +105,7 @@ class Team:
         gradient = torch.cat([g.flatten() for g in zeros]).mul_(weight)
         flat = self.sum(torch.cat([gradient, gradient.new_tensor([weight, *numbers])]))
         gradient, (total, *sums) = flat[: len(gradient)], flat[len(gradient) :].tolist()
-        gradient /= max(total, 1.0)
+        gradient /= total or 1.0
         for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view_as(p).clone()
         return sums

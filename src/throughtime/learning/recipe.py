@@ -19,6 +19,7 @@ from torch import nn
 from throughtime.callbacks import Callback, Training
 from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
+from throughtime.data.weighting import ClassWeight, weighted
 from throughtime.learning.checkpoints import Checkpoints
 from throughtime.learning.evaluation import evaluate
 from throughtime.learning.given import Data, as_sequences
@@ -54,6 +55,8 @@ def fit(
     clip_norm: float | Literal["auto"] | None = "auto",
     truncate: int | None = None,
     reduction: str = "sequence",
+    sample_weight: Any = None,
+    class_weight: ClassWeight | None = None,
     patience: int | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -84,6 +87,10 @@ def fit(
         clip_norm: greatest norm of the gradient over all parameters; None: not clipped; "auto": 1, and None for "gd".
         truncate: window τ in steps of truncated BPTT; None: each sequence whole, which is exact.
         reduction: "sequence" or "token", as in `ElmanNetwork.loss`.
+        sample_weight: how much each training sequence counts, [S] numbers of 0 or more; or lists of such numbers, one for each
+            step. Sums of weights take the place of the counts, as `throughtime.loss` says; the model's loss takes
+            `sample_weight=`. On `valid` every target counts once.
+        class_weight: how much each label counts: "balanced" (all classes together the same), a mapping, or [k] numbers.
         patience: stop when the validation loss has not fallen for so many epochs, and restore the weights of the best one.
         seed: of the shuffling and of dropout; the same seed gives the same weights on the same machine and threads. The
             library's own models draw from a generator of their training, so that trainings may run in several Python threads.
@@ -109,13 +116,20 @@ def fit(
         TypeError, ValueError: an argument, the data or a checkpoint is wrong; the message names it.
     """
     sequences, held_out, batch_size = _checked(model, train, valid, optimizer, epochs, batch_size, truncate, patience)
+    sequences = weighted(sequences, sample_weight, class_weight)
     check_choice("reduction", reduction, REDUCTIONS)
     if not callable(lr_schedule):
         check_choice("lr_schedule", lr_schedule, tuple(LR_SCHEDULES))
     factor = lr_schedule if callable(lr_schedule) else LR_SCHEDULES[lr_schedule]
     seed = check_seed(seed)
     check_choice("on_nonfinite", on_nonfinite, ("stop", "skip"))
-    check_model(model, reduction, truncate is not None, held_out is not None and labelled(held_out))
+    check_model(
+        model,
+        reduction,
+        truncate is not None,
+        sequences.weights is not None,
+        held_out is not None and labelled(held_out),
+    )
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm
     if limit is not None and not limit > 0:
         raise ValueError(f"clip_norm: expected a positive number, None or 'auto', found {clip_norm!r}")

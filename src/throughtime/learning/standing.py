@@ -40,8 +40,8 @@ class Standing:
     Attributes:
         epoch: the one in progress, from 1.
         done: how many windows of its schedule are done; the schedule depends on the seed and the epoch alone.
-        total, count, norms, skipped: over those windows, the sum of losses, the targets that counted, the sum of gradient
-            norms, and the windows left out because they were not finite.
+        total, count, norms, skipped: over those windows, the sum of losses, the targets that counted (or their weights), the
+            sum of gradient norms, and the windows left out because they were not finite.
         seconds: spent in this epoch.
         carried: the states of the lanes, where they are carried.
         history, best: of the epochs before.
@@ -50,7 +50,7 @@ class Standing:
     epoch: int = 1
     done: int = 0
     total: float = 0.0
-    count: int = 0
+    count: float = 0
     norms: float = 0.0
     skipped: int = 0
     seconds: float = 0.0
@@ -63,7 +63,7 @@ class Standing:
         made = self.done - self.skipped
         row: Row = {
             "epoch": self.epoch,
-            "train_loss": self.total / max(self.count, 1),
+            "train_loss": self.total / (self.count or 1),
             "gradient_norm": self.norms / made,
         }
         return row | ({"skipped": self.skipped} if self.skipped else {})
@@ -76,7 +76,7 @@ class Standing:
         self.carried = None
 
 
-NUMBERS = {"epoch": int, "done": int, "total": float, "count": int, "norms": float, "skipped": int, "seconds": float}
+NUMBERS = {"epoch": int, "done": int, "total": float, "count": float, "norms": float, "skipped": int, "seconds": float}
 
 
 def pack(

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import IGNORED, Sequences
+from throughtime.loss import weight_sum
+from throughtime.notation import check_sample_weight
 from throughtime.states import State, each
 from throughtime.weights import dtype_of
 
@@ -57,9 +59,9 @@ def walk(
 
 
 def checksum(sequences: Sequences) -> str:
-    """SHA-256 of the steps, lengths and targets: the same numbers, the same text."""
+    """SHA-256 of the steps, lengths, targets and weights: the same numbers, the same text."""
     digest = hashlib.sha256()
-    for array in (sequences.x, sequences.offsets, sequences.y):
+    for array in (sequences.x, sequences.offsets, sequences.y, sequences.weights):
         if array is not None:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
@@ -69,6 +71,17 @@ def checksum(sequences: Sequences) -> str:
 def labelled(sequences: Sequences) -> bool:
     """Whether the targets are labels, not values."""
     return sequences.y is not None and sequences.y.dtype.kind == "i"
+
+
+def weight_of(batch: Batch, reduction: str) -> float:
+    """What the mean loss of a batch is the mean of: sequences, targets that count, or their weights (see `loss`)."""
+    assert batch.y is not None
+    if batch.weights is None:
+        return len(batch.lengths) if reduction == "sequence" else counted(batch.y)
+    known = ~batch.y.isnan().all(-1) if batch.y.is_floating_point() else batch.y != IGNORED
+    T = known.shape[1] if known.dim() == 2 else 1
+    weights = check_sample_weight(batch.weights, len(known), T, batch.weights.dtype, batch.weights.device)
+    return float(weight_sum(weights.T, known.view(-1, T).T, batch.lengths.clamp_max(T), reduction))
 
 
 def counted(y: Tensor) -> int:
