@@ -182,7 +182,7 @@ BAD_CALLS = {
     "nonlinearity": (
         lambda n, x, y: tt.ElmanNetwork(1, 1, 1, "sigmoid"),
         ValueError,
-        r"^nonlinearity: expected one of 'tanh', .* found 'sigmoid'$",
+        r"^nonlinearity: expected one of 'tanh', .* found 'sigmoid'; did you mean 'logistic'\?$",
     ),
     "size 0": (lambda n, x, y: tt.ElmanNetwork(3, 0, 4), ValueError, r"^d: expected at least 1, found 0$"),
     "size": (lambda n, x, y: tt.ElmanNetwork(3, 2**64, 4), ValueError, r"^d: expected at most 2\^63 − 1, found 1844"),

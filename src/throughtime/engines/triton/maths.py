@@ -55,7 +55,7 @@ def product(v, tile, total, ROUND: tl.constexpr, PRECISION: tl.constexpr):
     single row leaves the tensor cores idle: its product is summed by all threads, from a tile in their registers."""
     v = v.to(ROUND)
     if v.shape[0] == 1:
-        total += tl.sum(tl.trans(v).to(tl.float32) * tile.to(tl.float32), 0)[None, :]
+        total += tl.sum(tl.trans(v).to(tl.float32) * tile.to(tl.float32), 0)[None, :]  # type: ignore[index]
     else:
         total = tl.dot(v.to(tile.dtype), tile, total, input_precision=PRECISION)
     return total
