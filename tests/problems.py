@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
-from throughtime.notation import NONLINEARITIES
+from throughtime.core.notation import NONLINEARITIES
 
 NAMES = ("U", "W", "b", "V", "c", "x", "s0")
 

@@ -9,16 +9,16 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from throughtime import ops
 from throughtime.cli.options import TrainOptions
+from throughtime.core.notation import NONLINEARITIES, REDUCTIONS
 from throughtime.data.builtin import BUILTIN
 from throughtime.data.encoding import TASKS
 from throughtime.data.readers.formats import FORMATS
 from throughtime.learning.optimizers import OPTIMIZERS
 from throughtime.learning.recipe import LR_SCHEDULES
-from throughtime.notation import NONLINEARITIES, REDUCTIONS
+from throughtime.models.reading import READERS
+from throughtime.operators import ops
 from throughtime.programs import CELLS
-from throughtime.reading import READERS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = "\n".join(

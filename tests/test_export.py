@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import throughtime as tt
 from throughtime import export
+from throughtime.core.notation import NONLINEARITIES
 from throughtime.data import Encoding, Vocabulary
 from throughtime.export.onnx_operators import ACTIVATIONS
-from throughtime.notation import NONLINEARITIES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

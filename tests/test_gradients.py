@@ -9,8 +9,8 @@ import torch
 from problems import PROBLEMS, Problem, assert_close, judge, make, ours
 
 import throughtime as tt
+from throughtime.core.notation import NONLINEARITIES
 from throughtime.engines.reference import SIGMA_PRIME
-from throughtime.notation import NONLINEARITIES
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
 

@@ -11,8 +11,9 @@ from problems import assert_close
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from throughtime import loss, ops, step
-from throughtime.notation import NONLINEARITIES
+from throughtime.core import loss
+from throughtime.core.notation import NONLINEARITIES
+from throughtime.operators import ops, step
 
 T, B, N, D = 5, 3, 2, 4
 

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from throughtime.learning.rates import lr_find
     from throughtime.learning.recipe import fit
     from throughtime.learning.run import load
-    from throughtime.model import ElmanNetwork, bptt
-    from throughtime.ops import engine, get_engine, set_engine, set_num_threads
-    from throughtime.sequence_model import SequenceModel
+    from throughtime.models.model import ElmanNetwork, bptt
+    from throughtime.models.sequence_model import SequenceModel
+    from throughtime.operators.ops import engine, get_engine, set_engine, set_num_threads
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "ElmanNetwork": "throughtime.model",
+    "ElmanNetwork": "throughtime.models.model",
     "SequenceClassifier": "throughtime.estimators",
     "SequenceForecaster": "throughtime.estimators",
-    "SequenceModel": "throughtime.sequence_model",
+    "SequenceModel": "throughtime.models.sequence_model",
     "SequenceRegressor": "throughtime.estimators",
     "SequenceTagger": "throughtime.estimators",
-    "bptt": "throughtime.model",
-    "engine": "throughtime.ops",
+    "bptt": "throughtime.models.model",
+    "engine": "throughtime.operators.ops",
     "evaluate": "throughtime.learning.evaluation",
     "fit": "throughtime.learning.recipe",
-    "get_engine": "throughtime.ops",
+    "get_engine": "throughtime.operators.ops",
     "load": "throughtime.learning.run",
     "lr_find": "throughtime.learning.rates",
-    "set_engine": "throughtime.ops",
-    "set_num_threads": "throughtime.ops",
+    "set_engine": "throughtime.operators.ops",
+    "set_num_threads": "throughtime.operators.ops",
 }
 _MODULES = ("anatomy", "callbacks", "cells", "data", "estimators", "export", "nn")
 """Modules that are public by themselves; `anatomy` can be called as well."""

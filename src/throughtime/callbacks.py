@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from throughtime.notation import check_choice, check_positive
+from throughtime.core.notation import check_choice, check_positive
 
 if TYPE_CHECKING:
     from throughtime.learning.history import History, Row

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import throughtime as tt
 from throughtime import anatomy as anatomy_module
 from throughtime.anatomy import Anatomy, anatomy, paths
-from throughtime.notation import NONLINEARITIES
+from throughtime.core.notation import NONLINEARITIES
 
 D64 = torch.float64
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from throughtime.anatomy import anatomy
-from throughtime.sequence_model import SequenceModel
+from throughtime.models.sequence_model import SequenceModel
 
 D64 = torch.float64
 

@@ -15,7 +15,7 @@ from small import QUICK
 from throughtime.cli import highlight, pictures, report
 from throughtime.cli.terminal import Visible
 from throughtime.learning import History
-from throughtime.showing import short, visible
+from throughtime.untrusted.showing import short, visible
 
 HOSTILE = {
     "escape": "\x1b[2Jred\x1b[31m",

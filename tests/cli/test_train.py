@@ -132,8 +132,8 @@ def test_a_wrong_option_is_refused_in_one_line(command, arguments, expected):
 def test_a_second_training_takes_the_next_name(command):
     Path("runs/python-source").mkdir(parents=True)
     Path("runs/python-source/notes").touch()
-    assert command("train", *QUICK).out.endswith("run folder: runs/python-source-2\n")
-    assert command("train", *QUICK).out.endswith("run folder: runs/python-source-3\n")
+    assert "run folder: runs/python-source-2\n" in command("train", *QUICK).out
+    assert "run folder: runs/python-source-3\n" in command("train", *QUICK).out
 
 
 def test_a_run_is_replaced_only_when_told_so(command, refused):
@@ -192,7 +192,7 @@ def test_a_full_disk_is_a_failure_in_one_line(command, monkeypatch):
     assert err.splitlines()[-1].startswith(
         "error: runs/python-source.unfinished: No space left on device: a checkpoint needs"
     )
-    assert not list(Path("runs/python-source.unfinished").iterdir())
+    assert not Path("runs/python-source.unfinished").exists()
 
 
 def test_tensorboard(command):

@@ -16,7 +16,7 @@ from throughtime.data.differences import best_lag
 from throughtime.data.preparation import encode, fit_encoding
 from throughtime.data.records import Records
 from throughtime.learning import forecasts
-from throughtime.sequence_model import SequenceModel
+from throughtime.models.sequence_model import SequenceModel
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import torch
 import throughtime as tt
 from throughtime.data import Encoding, Vocabulary
 from throughtime.learning.generation import generate
-from throughtime.sequence_model import SequenceModel
+from throughtime.models.sequence_model import SequenceModel
 
 VOCABULARY = Vocabulary(("<unknown>", "a", "b", "c"), "<unknown>")
 ENCODING = Encoding("lm", VOCABULARY.symbols, vocabulary=VOCABULARY)

@@ -12,7 +12,7 @@ from problems import assert_close
 from torch import nn
 
 import throughtime as tt
-from throughtime.randomness import drawing_from, dropout
+from throughtime.core.randomness import drawing_from, dropout
 
 G = torch.Generator().manual_seed(0)
 X, Y = torch.randn(12, 7, 3, generator=G), torch.randint(4, (12, 7), generator=G)

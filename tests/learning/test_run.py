@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import throughtime as tt
+from throughtime.core.notation import NONLINEARITIES
 from throughtime.data import Encoding, Sequences, Standardizer, Vocabulary
 from throughtime.learning import History, run
-from throughtime.notation import NONLINEARITIES
 
 ENCODING = Encoding("tag", ("vowel", "other"), vocabulary=Vocabulary(("<unknown>", "a", "b", "c"), "<unknown>"))
 CONFIG = {"source": "letters", "truncate": 4, "lr": 0.1}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime import states
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checkpoints import Checkpoints
+from throughtime.models import states
 
 
 class Own(nn.Module):

@@ -15,7 +15,7 @@ from throughtime.data import Sequences
 from throughtime.data.batches import collate, schedule
 from throughtime.data.weighting import weighted
 from throughtime.learning.windows import weight_of
-from throughtime.sequence_model import OF_ROWS, OF_VALUES, TASKS, SequenceModel
+from throughtime.models.sequence_model import OF_ROWS, OF_VALUES, TASKS, SequenceModel
 
 B, T, N, K = 4, 5, 3, 3
 LENGTHS = torch.tensor([5, 1, 3, 4])

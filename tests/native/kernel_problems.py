@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime import contraction, loss
+from throughtime.core import contraction, loss
+from throughtime.core.notation import IGNORED
 from throughtime.engines import native, reference
-from throughtime.notation import IGNORED
 
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 

@@ -11,7 +11,7 @@ import torch
 from problems import assert_close
 
 import throughtime as tt
-from throughtime.notation import NONLINEARITIES
+from throughtime.core.notation import NONLINEARITIES
 
 
 def pair(*args: Any, **kwargs: Any) -> tuple[Any, Any]:

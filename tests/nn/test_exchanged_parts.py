@@ -13,7 +13,7 @@ from torch.nn.modules import module as hooks
 from torch.nn.utils import parametrizations, prune
 
 import throughtime as tt
-from throughtime import step
+from throughtime.operators import step
 
 
 @pytest.fixture(autouse=True)

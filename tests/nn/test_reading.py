@@ -7,8 +7,8 @@ import torch
 from problems import assert_close as close
 
 import throughtime as tt
-from throughtime.sequence_model import SequenceModel
-from throughtime.word_encoder import WordEncoder
+from throughtime.models.sequence_model import SequenceModel
+from throughtime.models.word_encoder import WordEncoder
 
 LENGTHS = [4, 1, 7]
 

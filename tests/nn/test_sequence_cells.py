@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import throughtime as tt
-from throughtime import states
+from throughtime.models import states
 from throughtime.nn import LAYERS
 
 CELLS = pytest.mark.parametrize("cell", list(LAYERS))

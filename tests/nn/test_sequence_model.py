@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import throughtime as tt
-from throughtime.sequence_model import OF_ROWS, OF_VALUES, TASKS, SequenceModel
+from throughtime.models.sequence_model import OF_ROWS, OF_VALUES, TASKS, SequenceModel
 
 T, B, N, D, K = 7, 4, 6, 5, 3
 ONE_DIRECTION = ("lm", "forecast")

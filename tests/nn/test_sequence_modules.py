@@ -12,13 +12,13 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime import states
 from throughtime.cells import LiGRU
 from throughtime.data import Encoding, Standardizer
 from throughtime.estimators import SequenceTagger
 from throughtime.learning import Checkpoints, run
 from throughtime.learning.history import History
 from throughtime.learning.nonfinite import NonFiniteError, read_black_box
+from throughtime.models import states
 
 F64 = torch.float64
 

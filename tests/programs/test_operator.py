@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from throughtime import program_ops
-from throughtime.program_ops import run_program
+from throughtime.operators import program_ops
+from throughtime.operators.program_ops import run_program
 from throughtime.programs import Program, gru, lstm, parse
 
 T, B = 3, 2

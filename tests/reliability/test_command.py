@@ -198,7 +198,7 @@ def test_a_place_where_nothing_can_be_written_is_told(capsys):
 
 PLACES = {
     "reading": "throughtime.cli.inputs.training_data",
-    "making the model": "throughtime.cli.train._new_model",
+    "making the model": "throughtime.cli.choices.new_model",
     "before the first update": "throughtime.learning.learner.Learner.begin",
     "measuring": "throughtime.cli.train._measure",
     "writing the run": "throughtime.learning.run.write_checksums",
@@ -262,7 +262,7 @@ def test_a_terminal_that_hangs_up_costs_nothing(undisturbed, monkeypatch):
         patch.setattr(sys, "stderr", terminal)
         at_update(patch, 123, hang_up)
         assert main([*TRAIN, "--out", "run"]) == 129
-    assert "/381" in terminal.getvalue()  # the bar
+    assert "updates/s" in terminal.getvalue()  # the bar
     assert main(["train", "--resume", "--out", "run"]) == 0
     assert_same(Path("run"), undisturbed)
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import throughtime as tt
 from throughtime.anatomy.window import before_the_fault
+from throughtime.core.notation import NONLINEARITIES
 from throughtime.learning import Checkpoints, NonFiniteError
 from throughtime.learning.nonfinite import read_black_box
-from throughtime.notation import NONLINEARITIES
 
 
 def network(**options) -> tt.ElmanNetwork:

@@ -29,7 +29,7 @@ from throughtime.cli.unfinished import checked
 from throughtime.data import Encoding, Vocabulary
 from throughtime.learning import Checkpoints, History, NonFiniteError, run
 from throughtime.learning.nonfinite import read_black_box
-from throughtime.toml_files import read_toml
+from throughtime.untrusted.toml_files import read_toml
 
 EXAMPLES = int(os.environ.get("THROUGHTIME_FUZZ", "40"))
 fuzzed = settings(
@@ -249,7 +249,7 @@ def test_vocabularies(value) -> None:
 
 
 SOURCES = {
-    "a.conllu": b"# sent_id = 1\n1\tone\tone\tNOUN\t_\t_\t0\troot\t_\t_\n2\ttwo\ttwo\tVERB\t_\t_\t1\tdep\t_\t_\n\n",
+    "a.conllu": b"# sent_id = 1\n1\tone\tone\tNOUN\t_\t_\t0\troot\t_\t_\n2\ttwo\ttwo\tVERB\t_\t_\t1\tdep\t_\t_\n\n" * 2,
     "a.conll": b"one O\ntwo B-X\n\none I-X\n",
     "a.csv": b"id,time,value,label\n1,0,1.5,a\n1,1,2.5,a\n2,0,0.5,b\n2,1,1.0,b\n",
     "a.tsv": b"value\n1.5\n2.5\n0.5\n1.0\n",

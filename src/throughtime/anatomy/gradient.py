@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from throughtime import contraction
 from throughtime.anatomy import measures
 from throughtime.anatomy.network import Unrolled, unroll
 from throughtime.anatomy.paths import RESIDUAL, Paths, Steps, readout_steps, sweep, ways
+from throughtime.core import contraction
 
 if TYPE_CHECKING:
     from throughtime.anatomy.derivation import Derivation

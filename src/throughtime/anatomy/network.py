@@ -18,13 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime import loss, ops
 from throughtime.anatomy.recurrence import Elman, Programmed, Recurrence
-from throughtime.engines import reference_program
-from throughtime.model import ElmanNetwork, bptt
-from throughtime.nn import RNN, Recurrent
-from throughtime.nn.layers import Layers
-from throughtime.notation import (
+from throughtime.core import loss
+from throughtime.core.notation import (
     IGNORED,
     REDUCTIONS,
     check_choice,
@@ -37,14 +33,19 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
-from throughtime.program_ops import run_program
+from throughtime.core.weights import settled
+from throughtime.engines import reference_program
+from throughtime.models.model import ElmanNetwork, bptt
+from throughtime.models.reading import READERS
+from throughtime.models.states import State, parts
+from throughtime.models.word_encoder import WordEncoder
+from throughtime.nn import RNN, Recurrent
+from throughtime.nn.layers import Layers
+from throughtime.operators import ops
+from throughtime.operators.program_ops import run_program
 from throughtime.programs.calls import Batch
 from throughtime.programs.calls import Recurrence as Call
 from throughtime.programs.program import Window
-from throughtime.reading import READERS
-from throughtime.states import State, parts
-from throughtime.weights import settled
-from throughtime.word_encoder import WordEncoder
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from throughtime.anatomy.measures import in_steps
 from throughtime.anatomy.plots import SIGNED, SIZES
 from throughtime.data.files import write_atomically
-from throughtime.showing import visible
+from throughtime.untrusted.showing import visible
 
 if TYPE_CHECKING:
     from throughtime.anatomy.gradient import Anatomy

@@ -25,9 +25,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from throughtime import contraction
 from throughtime.anatomy.network import Unrolled
 from throughtime.anatomy.recurrence import Use
+from throughtime.core import contraction
 from throughtime.programs.program import Window
 
 RESIDUAL = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,9 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime import contraction, ops
 from throughtime.anatomy.jacobians import Jacobians, Matrices, Slopes, walking_order
+from throughtime.core import contraction
 from throughtime.engines.values import Values, begin_backward
+from throughtime.operators import ops
 from throughtime.programs import Program, gates, levels
 from throughtime.programs.calls import Batch, Upstream, Walk
 from throughtime.programs.calls import Recurrence as Call

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from throughtime.anatomy.gradient import Anatomy, anatomy
-from throughtime.states import State, each
+from throughtime.models.states import State, each
 
 if TYPE_CHECKING:
     from throughtime.data import Sequences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from throughtime.notation import check_size
+from throughtime.core.notation import check_size
 
 
 class Cell(nn.Module):

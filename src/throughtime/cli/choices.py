@@ -107,7 +107,7 @@ def new_model(options: TrainOptions, dataset: Dataset) -> Any:
     """An Elman network where it serves, else a `SequenceModel`."""
     import torch
 
-    from throughtime.model import ElmanNetwork
+    from throughtime.models.model import ElmanNetwork
 
     torch.manual_seed(options.seed)
     plain = (
@@ -141,7 +141,7 @@ def new_model(options: TrainOptions, dataset: Dataset) -> Any:
 
 def _sequence_model(options: TrainOptions, dataset: Dataset) -> Any:
     from throughtime.data.vectors import read_vectors
-    from throughtime.sequence_model import SequenceModel
+    from throughtime.models.sequence_model import SequenceModel
 
     encoding, vectors = dataset.encoding, None
     embedding = options.embedding if isinstance(options.embedding, int) else None

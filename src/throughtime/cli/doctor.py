@@ -92,7 +92,7 @@ def _version(package: str) -> str | None:
 def _computing() -> dict[str, Any]:
     import torch
 
-    from throughtime import ops
+    from throughtime.operators import ops
 
     native = ops.native
     compiled = native.load_error is None

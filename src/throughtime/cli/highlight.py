@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from throughtime.cli.terminal import colourable
-from throughtime.showing import short, visible
+from throughtime.untrusted.showing import short, visible
 
 STYLES = ("green", "yellow", "default", "bold magenta", "cyan", "bright_blue", "dim", "red", "bold blue", "bold green")
 """Of the labels, in their order; those of python-source as editors have them."""

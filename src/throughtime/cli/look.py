@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from throughtime.cli.options import ANYWHERE, SourceOptions
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 TASKS = {
     "tag": "a label for each step",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter, Token
 
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)

@@ -15,8 +15,8 @@ import throughtime
 from throughtime.cli import VERBS
 from throughtime.cli.errors import Refused, one_line
 from throughtime.cli.terminal import quieten, say
-from throughtime.showing import did_you_mean
-from throughtime.toml_files import read_toml
+from throughtime.untrusted.showing import did_you_mean
+from throughtime.untrusted.toml_files import read_toml
 
 ENVIRONMENT = "environment"
 """The table of a run's config.toml that tells what it was made with; it is no option."""

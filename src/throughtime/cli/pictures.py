@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from throughtime.learning.curves import BASELINE, TRAIN, as_png, learning_curve
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 LABELS = {
     "accuracy": "accuracy",

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from throughtime.showing import visible
+from throughtime.untrusted.showing import visible
 
 _quiet = False
 

@@ -12,7 +12,7 @@ from throughtime.cli.errors import CommandError, Refused, one_line, refusing
 from throughtime.cli.options import DEFAULTS, TrainOptions
 from throughtime.cli.parser import ENVIRONMENT
 from throughtime.cli.terminal import print_json, quieten, say
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def _introduce(options: TrainOptions, dataset: Dataset, model: Any) -> None:
 
 @contextmanager
 def _computing_on(engine: str) -> Iterator[None]:
-    from throughtime import ops
+    from throughtime.operators import ops
 
     before = ops.get_engine()
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
-from throughtime.showing import short
+from throughtime.untrusted.showing import short
 
 
 @dataclass(frozen=True, repr=False)

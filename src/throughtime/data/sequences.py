@@ -141,7 +141,7 @@ class Sequences:
         weights = self.weights
         if weights is not None:
             weights = weights[rows if len(weights) == len(self) else steps]
-        return Sequences(self.x[steps], offsets, y, self.per_step, *own, weights)
+        return Sequences(self.x[steps], offsets, y, self.per_step, *own, weights=weights)
 
     def locate(self, step: int) -> tuple[int, int]:
         """(sequence, step within it) of a row of the flat arrays."""

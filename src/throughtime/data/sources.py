@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from throughtime.core.notation import check_seed
 from throughtime.data import splits
 from throughtime.data.builtin import BUILTIN
 from throughtime.data.dataset import Dataset
@@ -19,7 +20,6 @@ from throughtime.data.readers.objects import parts_of, read_object
 from throughtime.data.readers.options import ROWS, UNITS, Options
 from throughtime.data.readers.source import STDIN, Source
 from throughtime.data.records import Records
-from throughtime.notation import check_seed
 
 SPLIT = (0.1, 0.1)
 

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.layout import new_like
+from throughtime.core.layout import new_like
 
 try:
     _native: Any = import_module("throughtime._native")

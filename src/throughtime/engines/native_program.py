@@ -22,9 +22,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from throughtime.core.layout import new_like
 from throughtime.engines import native
 from throughtime.engines.coding import backward_code, forward_code, pieced
-from throughtime.layout import new_like
 from throughtime.programs import Program
 from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upstream, Walk
 

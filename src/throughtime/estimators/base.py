@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from throughtime.core.notation import NONLINEARITIES
 from throughtime.data.encoding import Standardizer
 from throughtime.data.preparation import MIN_COUNT
 from throughtime.data.sequences import Sequences
@@ -26,9 +27,8 @@ from throughtime.estimators.inputs import SYMBOLS, read
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.optimizers import OPTIMIZERS, make_optimizer
 from throughtime.learning.recipe import fit
+from throughtime.models.sequence_model import SequenceModel
 from throughtime.nn import LAYERS
-from throughtime.notation import NONLINEARITIES
-from throughtime.sequence_model import SequenceModel
 
 LARGEST_BATCH, FEWEST_UPDATES = 32, 10
 """batch_size "auto": 32 sequences, and fewer where that leaves under ten updates per epoch."""

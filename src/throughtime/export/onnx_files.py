@@ -19,16 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.cell_layers import cell_name
+from throughtime.core.weights import settled
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import write_atomically
 from throughtime.export.onnx_operators import require_onnx, translation_table
 from throughtime.learning.run import Run
-from throughtime.model import ElmanNetwork
-from throughtime.sequence_model import SequenceModel
-from throughtime.states import each, named, parts
-from throughtime.weights import settled
-from throughtime.word_encoder import WordEncoder
+from throughtime.models.cell_layers import cell_name
+from throughtime.models.model import ElmanNetwork
+from throughtime.models.sequence_model import SequenceModel
+from throughtime.models.states import each, named, parts
+from throughtime.models.word_encoder import WordEncoder
 
 TOLERANCE = 1e-5
 """Greatest difference allowed between onnxruntime and throughtime, relative to the largest value where that exceeds 1."""

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.core.loss import step_losses
+from throughtime.core.weights import dtype_of
 from throughtime.data.batches import Batch, schedule
 from throughtime.data.sequences import IGNORED, Sequences
 from throughtime.learning.given import Data, as_sequences
 from throughtime.learning.models import has_forward
 from throughtime.learning.processes import Team
 from throughtime.learning.windows import counted, labelled, walk
-from throughtime.loss import step_losses
-from throughtime.weights import dtype_of
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from throughtime.core.weights import dtype_of
 from throughtime.data.calibration import LEVELS, Calibration, shrinkage
 from throughtime.data.differences import differenced
 from throughtime.data.encoding import Encoding
 from throughtime.data.sequences import Sequences
-from throughtime.states import each
-from throughtime.weights import dtype_of
+from throughtime.models.states import each
 
 MODEL, NAIVE, SEASONAL = "model", "naive", "seasonal naive"
 

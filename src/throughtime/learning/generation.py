@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from throughtime.core.notation import check_seed
 from throughtime.data.encoding import Encoding
 from throughtime.data.readers.words import split_words
-from throughtime.notation import check_seed
 
 
 def generate(model: Any, encoding: Encoding, text: str, steps: int, *, temperature: float = 1.0, seed: int = 0) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from throughtime.core.weights import dtype_of
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import Sequences
 from throughtime.learning.checkpoints import Checkpoints
@@ -23,8 +24,7 @@ from throughtime.learning.processes import Team
 from throughtime.learning.standing import Standing, pack, unpack
 from throughtime.learning.telling import Callbacks
 from throughtime.learning.windows import Carried, weight_of
-from throughtime.states import State, each, parts
-from throughtime.weights import dtype_of
+from throughtime.models.states import State, each, parts
 
 
 @dataclass

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from throughtime.model import ElmanNetwork
+from throughtime.models.model import ElmanNetwork
+from throughtime.models.sequence_model import SequenceModel
+from throughtime.models.word_encoder import WordEncoder
 from throughtime.nn import GRU, LSTM, RNN
-from throughtime.sequence_model import SequenceModel
-from throughtime.word_encoder import WordEncoder
 
 OWN_PARTS = (ElmanNetwork, SequenceModel, WordEncoder, RNN, LSTM, GRU, nn.Embedding, nn.Linear)
 """The kinds of parts that draw from the generator of their training, or not at all."""

@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.cell_layers import CellFactory
+from throughtime.core.loss import counted_labels, errors
+from throughtime.core.weights import settled
 from throughtime.data.batches import Batch
 from throughtime.data.files import write_atomically
 from throughtime.engines import reference
 from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.tensor_files import read_tensors
-from throughtime.loss import counted_labels, errors
-from throughtime.model import ElmanNetwork
-from throughtime.states import State, named, take
-from throughtime.weights import settled
+from throughtime.models.cell_layers import CellFactory
+from throughtime.models.model import ElmanNetwork
+from throughtime.models.states import State, named, take
 
 FILES = ("report.json", "batch.safetensors", "model.safetensors", "model.json")
 KEPT = 10

@@ -18,7 +18,7 @@ from inspect import Parameter, signature
 
 from torch import nn, optim
 
-from throughtime.notation import check_choice
+from throughtime.core.notation import check_choice
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], optim.Optimizer]
 

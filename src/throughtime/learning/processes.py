@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from throughtime.data.batches import Window
-from throughtime.states import State, each, parts
+from throughtime.models.states import State, each, parts
 
 
 def launched() -> Any | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from throughtime.callbacks import Callback, Training
+from throughtime.core.notation import check_positive
 from throughtime.learning.given import Data
 from throughtime.learning.nonfinite import NonFiniteError
 from throughtime.learning.recipe import fit
-from throughtime.notation import check_positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

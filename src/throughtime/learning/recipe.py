@@ -17,6 +17,8 @@ from typing import Any, Literal
 from torch import nn
 
 from throughtime.callbacks import Callback, Training
+from throughtime.core.notation import REDUCTIONS, check_choice, check_positive, check_seed
+from throughtime.core.weights import dtype_of
 from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
 from throughtime.data.weighting import ClassWeight, weighted
@@ -32,8 +34,6 @@ from throughtime.learning.processes import Team
 from throughtime.learning.progress import progress_bars
 from throughtime.learning.telling import Callbacks, Function
 from throughtime.learning.windows import checksum, labelled
-from throughtime.notation import REDUCTIONS, check_choice, check_positive, check_seed
-from throughtime.weights import dtype_of
 
 LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
@@ -88,7 +88,7 @@ def fit(
         truncate: window τ in steps of truncated BPTT; None: each sequence whole, which is exact.
         reduction: "sequence" or "token", as in `ElmanNetwork.loss`.
         sample_weight: how much each training sequence counts, [S] numbers of 0 or more; or lists of such numbers, one for each
-            step. Sums of weights take the place of the counts, as `throughtime.loss` says; the model's loss takes
+            step. Sums of weights take the place of the counts, as `throughtime.core.loss` says; the model's loss takes
             `sample_weight=`. On `valid` every target counts once.
         class_weight: how much each label counts: "balanced" (all classes together the same), a mapping, or [k] numbers.
         patience: stop when the validation loss has not fallen for so many epochs, and restore the weights of the best one.

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.cell_layers import CellFactory, cell_name
+from throughtime.core.weights import settled
 from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
 from throughtime.data.files import not_written, write_atomically
@@ -41,11 +41,11 @@ from throughtime.learning.checksums import check_checksums, write_checksums
 from throughtime.learning.evaluation import predict_logits
 from throughtime.learning.history import History
 from throughtime.learning.tensor_files import read_tensors
-from throughtime.model import ElmanNetwork
-from throughtime.sequence_model import SequenceModel
-from throughtime.showing import short, visible
-from throughtime.toml_files import read_toml
-from throughtime.weights import settled
+from throughtime.models.cell_layers import CellFactory, cell_name
+from throughtime.models.model import ElmanNetwork
+from throughtime.models.sequence_model import SequenceModel
+from throughtime.untrusted.showing import short, visible
+from throughtime.untrusted.toml_files import read_toml
 
 FILES = ("config.toml", "model.json", "model.safetensors", "vocabulary.json", "metrics.csv", "metrics.json")
 JSON_VERSION = 1

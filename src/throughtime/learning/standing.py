@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from throughtime.learning.checkpoints import State
 from throughtime.learning.history import History, Row
 from throughtime.learning.windows import Carried
-from throughtime.states import State as States
-from throughtime.states import named, take
+from throughtime.models.states import State as States
+from throughtime.models.states import named, take
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from throughtime.core.loss import weight_sum
+from throughtime.core.notation import check_sample_weight
+from throughtime.core.weights import dtype_of
 from throughtime.data.batches import Batch, Window, collate
 from throughtime.data.sequences import IGNORED, Sequences
-from throughtime.loss import weight_sum
-from throughtime.notation import check_sample_weight
-from throughtime.states import State, each
-from throughtime.weights import dtype_of
+from throughtime.models.states import State, each
 
 
 class Carried:

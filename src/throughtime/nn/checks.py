@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from throughtime.notation import LARGEST, NONLINEARITIES
+from throughtime.core.notation import LARGEST, NONLINEARITIES
 
 
 def check_nonlinearity(nonlinearity: Any) -> None:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from throughtime import ops
-from throughtime.dispatch import AT_ONCE, way
+from throughtime.core.dispatch import AT_ONCE, way
+from throughtime.core.notation import IGNORED
 from throughtime.engines import native, native_readout
-from throughtime.notation import IGNORED
+from throughtime.operators import ops
 
 
 def linear_cross_entropy(

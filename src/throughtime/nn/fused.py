@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from throughtime import ops
-from throughtime.dispatch import AT_ONCE, derivatives, untransformed, way
-from throughtime.notation import is_symbols
+from throughtime.core.dispatch import AT_ONCE, derivatives, untransformed, way
+from throughtime.core.notation import is_symbols
+from throughtime.operators import ops
 
 DEVICES = ("cuda", "mps", "xpu")
 """Where "auto" hands over."""
@@ -53,10 +53,10 @@ def run(layer: Any, weights: Sequence[Sequence[Tensor]], over: Any) -> tuple[Ten
         x = F.one_hot(x.long(), layer.input_size).to(like.dtype)
     if state is None:
         B, layers = x.shape[1 - batch_first], len(weights)
-        state = tuple(like.new_zeros(layers, B, width) for width in layer._widths)
+        state = tuple(like.new_zeros(layers, B, width) for width in layer.state_widths)
 
     def fused(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        state, flat = others[: len(layer._widths)], list(others[len(layer._widths) :])
+        state, flat = others[: len(layer.state_widths)], list(others[len(layer.state_widths) :])
         if starts is not None:
             states, final = _in_pieces(layer, flat, over._replace(x=x, initial=state))
         elif lengths is not None:
@@ -66,7 +66,7 @@ def run(layer: Any, weights: Sequence[Sequence[Tensor]], over: Any) -> tuple[Ten
         return states, *final
 
     def again(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        state, flat = others[: len(layer._widths)], others[len(layer._widths) :]
+        state, flat = others[: len(layer.state_widths)], others[len(layer.state_widths) :]
         own = [flat[i : i + each] for i in range(0, len(flat), each)]
         states, final = layer._stack(own, over._replace(x=x, initial=state))
         return states, *final

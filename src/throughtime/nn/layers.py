@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.dispatch import readable
+from throughtime.core.dispatch import readable
+from throughtime.core.notation import check_lengths, check_starts, check_symbol_range, is_symbols
+from throughtime.core.randomness import dropout
 from throughtime.nn import fused
 from throughtime.nn.checks import check_sizes
-from throughtime.notation import check_lengths, check_starts, check_symbol_range, is_symbols
-from throughtime.program_ops import run_program
+from throughtime.operators.program_ops import run_program
 from throughtime.programs import Program
-from throughtime.randomness import dropout
 
 State = tuple[Tensor, ...]
 

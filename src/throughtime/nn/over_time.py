@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from throughtime import ops
+from throughtime.core.weights import dtype_of
 from throughtime.nn.cell_calls import Result, Structure, own_structure, sizes_of, split, state_of
 from throughtime.nn.cell_loop import walk
-from throughtime.program_ops import run_program
+from throughtime.operators import ops
+from throughtime.operators.program_ops import run_program
 from throughtime.tracing import CannotTraceError, Naming, Shape, Signature, Traced, trace
 from throughtime.tracing.module_state import Held, all_buffers, exchanged, held, hooked, loose, settings
-from throughtime.weights import dtype_of
 
 _OWN_FILES = (str(Path(__file__).parents[1]), str(Path(str(torch.__file__)).parent))
 STATE_NAMES = {1: ("h",), 2: ("h", "c")}

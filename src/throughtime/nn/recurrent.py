@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from throughtime.core.notation import check_choice, check_lengths, check_positive, check_size, check_starts
 from throughtime.nn.cell_calls import parts_of, split, state_of, structure_of
 from throughtime.nn.over_time import OverTime, Run
-from throughtime.notation import check_choice, check_lengths, check_positive, check_size, check_starts
 from throughtime.programs import Program
 from throughtime.tracing import Shape, Traced
 from throughtime.tracing.module_state import held

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime import ops
 from throughtime.nn.checks import check_nonlinearity, check_sizes, check_step, refuse_unknown
 from throughtime.nn.layers import Layers, Pass, State
+from throughtime.operators import ops
 from throughtime.programs import Program, elman
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.states import State, each
+from throughtime.models.states import State, each
 
 
 class Stream:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.core.weights import dtype_of
+from throughtime.models.states import State, parts
 from throughtime.nn import Recurrent
 from throughtime.nn.cell_calls import parts_of, state_of
-from throughtime.states import State, parts
-from throughtime.weights import dtype_of
 
 CellFactory = Callable[[int, int], nn.Module]
 """A class or function (n, d) -> a cell that reads n inputs and puts out d states."""

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from throughtime import contraction, loss, ops
-from throughtime.dispatch import AT_ONCE, derivatives, readable, untransformed, way
-from throughtime.notation import check_label_range
+from throughtime.core import contraction, loss
+from throughtime.core.dispatch import AT_ONCE, derivatives, readable, untransformed, way
+from throughtime.core.notation import check_label_range
+from throughtime.operators import ops
 
 
 def elman_loss(

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from throughtime.core.notation import check_size, real_steps
 from throughtime.nn import RNN
-from throughtime.notation import check_size, real_steps
 
 COLUMN = 32
 """Size of the vector of a symbol in a further column, and of a character's; less where a word's is smaller."""

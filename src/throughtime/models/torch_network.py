@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from throughtime.notation import is_symbols, real_steps
-from throughtime.reading import READERS, make_query
-from throughtime.states import parts
+from throughtime.core.notation import is_symbols, real_steps
+from throughtime.models.reading import READERS, make_query
+from throughtime.models.states import parts
 
 
 class TorchNetwork(nn.Module):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from throughtime.notation import real_steps
+from throughtime.core.notation import real_steps
 
 Reader = Callable[[Tensor, Tensor, Tensor | None, nn.Linear | None], Tensor]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime.notation import real_steps
+from throughtime.core.notation import real_steps
 
 
 class Gradients(NamedTuple):

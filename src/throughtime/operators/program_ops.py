@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from throughtime import ops
-from throughtime.dispatch import (
+from throughtime.core.dispatch import (
     AT_ONCE,
     COMPOSITE,
     OPERATOR,
@@ -34,8 +33,9 @@ from throughtime.dispatch import (
     unwatched,
     way,
 )
+from throughtime.core.layout import laid_out_like, new_like
 from throughtime.engines import native_program, reference_program
-from throughtime.layout import laid_out_like, new_like
+from throughtime.operators import ops
 from throughtime.programs import Program, parse
 from throughtime.programs.calls import Batch, Gradients, Needs, Recurrence, Upstream, Walk
 from throughtime.programs.program import Product

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.dispatch import readable
-from throughtime.showing import did_you_mean
+from throughtime.core.dispatch import readable
+from throughtime.untrusted.showing import did_you_mean
 
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 REDUCTIONS = ("sequence", "token")

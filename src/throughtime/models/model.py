@@ -15,11 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from throughtime import ops, step
-from throughtime.contraction import Gradients
-from throughtime.dispatch import readable
-from throughtime.nn import RNN
-from throughtime.notation import (
+from throughtime.core.contraction import Gradients
+from throughtime.core.dispatch import readable
+from throughtime.core.notation import (
     NONLINEARITIES,
     REDUCTIONS,
     SHAPES,
@@ -34,8 +32,10 @@ from throughtime.notation import (
     check_symbol_range,
     is_symbols,
 )
-from throughtime.torch_network import TorchNetwork, like, torch_rnn
-from throughtime.weights import settled, weights
+from throughtime.core.weights import settled, weights
+from throughtime.models.torch_network import TorchNetwork, like, torch_rnn
+from throughtime.nn import RNN
+from throughtime.operators import ops, step
 
 INITIAL_STATES = ("zero", "learned")
 INITIALIZATIONS = ("uniform", "orthogonal")
@@ -150,7 +150,7 @@ class ElmanNetwork(nn.Module):
             reduction: "sequence": summed over the steps of an instance, averaged over the B instances; "token": averaged over
                 the steps that count.
             sample_weight: [B] of whole instances or [B, T] of their steps, each 0 or more: sums of weights take the place of
-                the counts, as `throughtime.loss` says. The loss is then put together from its parts, not fused.
+                the counts, as `throughtime.core.loss` says. The loss is then put together from its parts, not fused.
             return_state: also return the final states [B, d], cut from the gradient: what truncated BPTT carries on.
         """
         arguments = self._step_arguments(x, y, lengths, s0, reduction)

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from throughtime.notation import IGNORED, real_steps
+from throughtime.core.notation import IGNORED, real_steps
 
 
 def counted_labels(y: Tensor, lengths: Tensor | None) -> Tensor:

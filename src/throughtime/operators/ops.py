@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from throughtime import contraction, traced
-from throughtime.dispatch import (
+from throughtime.core import contraction
+from throughtime.core.dispatch import (
     AT_ONCE,
     COMPOSITE,
     TRACED,
@@ -39,9 +39,10 @@ from throughtime.dispatch import (
     untransformed,
     way,
 )
+from throughtime.core.layout import laid_out_like, new_like
+from throughtime.core.notation import check_choice, check_positive
 from throughtime.engines import native, reference
-from throughtime.layout import laid_out_like, new_like
-from throughtime.notation import check_choice, check_positive
+from throughtime.operators import traced
 
 # --- the choice of engine ------------------------------------------------------------------------------------------
 

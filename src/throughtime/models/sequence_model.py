@@ -23,14 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from throughtime import loss as losses
-from throughtime import ops, step
-from throughtime.cell_layers import CellFactory, CellLayers, cell_name
-from throughtime.dispatch import readable, unwatched
-from throughtime.model import parameter_table
-from throughtime.nn import LAYERS, LSTM, RNN
-from throughtime.nn.functional import linear_cross_entropy
-from throughtime.notation import (
+from throughtime.core import loss as losses
+from throughtime.core.dispatch import readable, unwatched
+from throughtime.core.notation import (
     NONLINEARITIES,
     REDUCTIONS,
     check_choice,
@@ -46,13 +41,18 @@ from throughtime.notation import (
     is_symbols,
     real_steps,
 )
-from throughtime.randomness import drawing_from, dropout
-from throughtime.reading import READERS, make_query
-from throughtime.states import State, each, named, parts
-from throughtime.stream import Stream
-from throughtime.torch_network import TorchNetwork, like, torch_rnn
-from throughtime.weights import dtype_of, settled
-from throughtime.word_encoder import WordEncoder
+from throughtime.core.randomness import drawing_from, dropout
+from throughtime.core.weights import dtype_of, settled
+from throughtime.models.cell_layers import CellFactory, CellLayers, cell_name
+from throughtime.models.model import parameter_table
+from throughtime.models.reading import READERS, make_query
+from throughtime.models.states import State, each, named, parts
+from throughtime.models.stream import Stream
+from throughtime.models.torch_network import TorchNetwork, like, torch_rnn
+from throughtime.models.word_encoder import WordEncoder
+from throughtime.nn import LAYERS, LSTM, RNN
+from throughtime.nn.functional import linear_cross_entropy
+from throughtime.operators import ops, step
 
 TASKS = ("tag", "classify", "lm", "forecast", "regress")
 OF_ROWS = ("classify", "regress")
@@ -246,7 +246,7 @@ class SequenceModel(nn.Module):
                 "classify" and "regress".
             reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
             sample_weight: [B] of whole rows or [B, T] of their steps, each 0 or more: sums of weights take the place of the
-                counts, as `throughtime.loss` says.
+                counts, as `throughtime.core.loss` says.
             return_state: also return the final states, cut from the gradient: what truncated BPTT carries on.
             generator: what dropout draws from; None: PyTorch's global generator.
         """
@@ -265,7 +265,7 @@ class SequenceModel(nn.Module):
             y = check_labels(y, *y.shape)
         weights = None
         if sample_weight is not None:
-            weights = check_sample_weight(sample_weight, *y.shape[:2], dtype_of(self.rnn), x.device).T
+            weights = check_sample_weight(sample_weight, y.shape[0], y.shape[1], dtype_of(self.rnn), x.device).T
         if weights is None and self._is_elman():
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
             return (value, final) if return_state else value

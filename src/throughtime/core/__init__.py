@@ -1,0 +1,1 @@
+"""What everything rests on: the notation and its checks, the order of memory, losses, and the contraction to gradients."""
