@@ -54,8 +54,8 @@ EXPECTED_FAILURES = {
         ONE_LABEL_PER_ROW,
     ),
     SequenceClassifier: {
-        "check_class_weight_classifiers": "a thousand epochs of Adam, whose steps do not shrink with the gradient, learn classes "
-        "of a ten-millionth of the weight as well"
+        "check_class_weight_classifiers": "a thousand epochs of Adam, whose steps do not shrink "
+        "with the gradient, learn classes of a ten-millionth of the weight as well"
     },
 }
 """The classifier, the regressor and the forecaster pass every other check; the tagger has its own tests."""
