@@ -24,10 +24,11 @@ test-triton: $(INSTALLED)  ## the generated GPU kernels: in Triton's interpreter
 	$(BIN)/python -m pytest -n auto tests/triton_engine/test_compiled.py
 
 test-gpu:  ## the generated kernels on the GPU of this machine, with the python that has PyTorch for it: PYTHON=...
-	PYTHONPATH=src:tests $(PYTHON) -m pytest tests/triton_engine/test_kernels.py
+	PYTHONPATH=src:tests $(PYTHON) -m pytest -m gpu tests/triton_engine
 
-bench-gpu:  ## their times beside cuDNN's and a loop's
+bench-gpu:  ## their times beside cuDNN's, a loop's and other libraries'
 	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu_rivals.py
 
 format: $(INSTALLED)  ## put every file into the form that lint asks for
 	$(BIN)/ruff check --fix-only .

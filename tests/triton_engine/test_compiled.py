@@ -46,15 +46,19 @@ def test_nothing_spills_and_the_matrices_fit(name, direction, capability, tmp_pa
     signature = {a: types.get(a, f"*{kind}") for a in kernel.arg_names}
     constants = {(kernel.arg_names.index(a),): value for a, value in options.items()}
     aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(kernel.arg_names) if signature[a][0] == "*"}
-    compiled = triton.compile(
-        ASTSource(kernel, signature, constants, aligned),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": engine.WARPS, "num_stages": engine.STAGES[-1]},
-    )
-    assert compiled.metadata.shared <= SHARED_MEMORY[capability]
-    binary = tmp_path / "kernel.cubin"
-    binary.write_bytes(compiled.asm["cubin"])
-    cuobjdump = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    usage = subprocess.run([cuobjdump, "--dump-resource-usage", binary], capture_output=True, text=True, check=True)
-    [(stack, local)] = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", usage.stdout)
-    assert (int(stack), int(local)) == (0, 0), usage.stdout
+    source = ASTSource(kernel, signature, constants, aligned)
+    target = GPUTarget("cuda", capability, 32)
+    found = []
+    for registers in (None, engine.REGISTERS):  # the second where the first spills, as the engine does it
+        options = {"num_warps": engine.WARPS, "num_stages": engine.STAGES[-1], "maxnreg": registers}
+        compiled = triton.compile(source, target=target, options={**options, "enable_fp_fusion": True})
+        assert compiled.metadata.shared <= SHARED_MEMORY[capability]
+        binary = tmp_path / "kernel.cubin"
+        binary.write_bytes(compiled.asm["cubin"])
+        cuobjdump = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+        usage = subprocess.run([cuobjdump, "--dump-resource-usage", binary], capture_output=True, text=True, check=True)
+        [(stack, local)] = re.findall(r"REG:\d+ STACK:(\d+) .*LOCAL:(\d+)", usage.stdout)
+        found.append((int(stack), int(local)))
+        if found[-1] == (0, 0):
+            return
+    raise AssertionError(f"bytes of stack and local memory, without a limit of registers and with it: {found}")

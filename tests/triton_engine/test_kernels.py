@@ -18,7 +18,7 @@ from throughtime.programs import elman, gru, lstm, parse
 from throughtime.programs.calls import Batch, Needs, Recurrence, Upstream
 from throughtime.programs.program import OPERATIONS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")]
 """The interpreter's NumPy says aloud what a GPU does silently, in the padding of blocks and in branches not taken."""
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -237,6 +237,23 @@ def test_a_compiled_layer_runs_the_kernels_too():
     torch.testing.assert_close(compiled, states, rtol=0, atol=0)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_kernels_wait_for_what_their_stream_does_before_them():
+    layer = tt.nn.GRU(3, 5).to(DEVICE)
+    x = torch.randn(4, 2, 3, device=DEVICE)
+    with tt.engine("triton"):
+        expected, _ = layer(x)
+        late = torch.zeros_like(x)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(100_000_000)  # some 50 ms, in which the kernels would read zeros
+            late.copy_(x)
+            states, _ = layer(late)
+        stream.synchronize()
+    torch.testing.assert_close(states, expected, rtol=0, atol=0)
 
 
 def test_an_elman_network_has_no_kernels():

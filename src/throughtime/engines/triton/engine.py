@@ -43,8 +43,14 @@ than multiprocessors and the matrices are no larger, each row has an instance of
 WARPS = 8
 """Of a program instance: with fewer, the matrices of gated cells do not stay in registers and spill."""
 
+REGISTERS = 255
+"""Of a thread, all that it can have. The compiler by itself may spill to memory, to leave room for a second instance:
+a kernel that spilled is compiled with this limit from its next call on."""
+
 STAGES = (3, 2, 1)
 """How many steps ahead series are fetched, as far as shared memory reaches beside the matrices."""
+
+_spilled: set[tuple[Program, str, torch.dtype, int]] = set()
 
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
@@ -128,14 +134,18 @@ def _sweep(
         dtype is torch.float32 and _multiprocessors(device) >= B
     )  # in 16 bit the tensor cores are quicker even for one row
     block = 1 if few and kernel.tile_numbers <= REGISTER_NUMBERS else BLOCK
+    kind = (program, direction, dtype, block)
     for stages in STAGES:
         try:
-            run[(triton.cdiv(B, block),)](
+            compiled = run[(triton.cdiv(B, block),)](
                 *arguments, lengths, fresh_marks, T, B,
                 REVERSE=batch.reverse, RAGGED=batch.lengths is not None, PIECES=fresh_at is not None,
                 BLOCK=block, TILE=tl.float32 if emulated else TYPES[dtype], ROUND=TYPES[dtype],
-                PRECISION=_precision(), num_warps=WARPS, num_stages=stages,
+                PRECISION=_precision(), num_stages=stages, num_warps=WARPS, enable_fp_fusion=True,
+                maxnreg=REGISTERS if kind in _spilled else None,
             )  # fmt: skip
+            if compiled is not None and compiled.n_spills:  # the interpreter compiles nothing
+                _spilled.add(kind)
             break
         except triton.runtime.errors.OutOfResources as reason:
             if stages == STAGES[-1]:
