@@ -94,7 +94,7 @@ def resets(rounds: int) -> None:
     def ours() -> object:
         with tt.engine("triton"):
             states, _ = layer(x, starts=starts)
-        return torch.autograd.grad(states, [x, *layer.parameters()], up)
+            return torch.autograd.grad(states, [x, *layer.parameters()], up)
 
     def side(backend: str) -> Run:
         module = GRUModule(
