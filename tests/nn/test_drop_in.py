@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from problems import assert_close
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
 
@@ -153,6 +156,56 @@ def test_results_may_be_changed_and_detached_in_place(name: str, steps: int, giv
             assert_close(mine, expected, 1e-12, f"gradient {i}, create_graph={create_graph}")
     for part in parts(ours(x, hx)[1]):
         assert part.detach_().grad_fn is None
+
+
+class Passing(TorchDispatchMode):
+    """A mode that sees every operation and changes none."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+@each_layer
+@pytest.mark.parametrize("changed", ["output", "final", "bias_ih_l0", "bias_hh_l0"])
+@pytest.mark.parametrize(
+    "mode", [nullcontext, Passing, lambda: FlopCounterMode(display=False)], ids=["none", "passing", "flops"]
+)
+def test_what_torch_allows_to_change_before_the_way_back(name: str, changed: str, mode: Any, engine: str) -> None:
+    ours, theirs = pair(3, 4, kind=name, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(5, 2, 4, dtype=torch.float64)
+    found = []
+    for layer in (ours, theirs):
+        with mode():
+            output, final = layer(x)
+            with torch.no_grad() if changed.startswith("bias") else nullcontext():
+                for t in (
+                    [output]
+                    if changed == "output"
+                    else parts(final)
+                    if changed == "final"
+                    else [getattr(layer, changed)]
+                ):
+                    t.mul_(3)
+            value = (output * upstream).sum() + sum(part.sum() for part in parts(final))
+            x.grad = None
+            value.backward()
+            found.append([x.grad, *(p.grad for p in layer.parameters())])
+    for i, (mine, expected) in enumerate(zip(*found, strict=True)):
+        assert_close(mine, expected, 1e-12, f"gradient {i}")
+
+
+@each_layer
+@pytest.mark.parametrize("changed", ["bias_ih_l0", "bias_hh_l0", "weight_hh_l0"])
+def test_what_was_needed_and_has_changed_is_refused(name: str, changed: str, engine: str) -> None:
+    layer, x = getattr(tt.nn, name)(3, 4), torch.randn(5, 2, 3)
+    output, _ = layer(x)
+    with torch.no_grad():
+        getattr(layer, changed).mul_(2)
+    output.mul_(2)  # so that it has to be computed anew
+    for create_graph in (False, True):
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(output.sum(), layer.weight_ih_l0, retain_graph=True, create_graph=create_graph)
 
 
 @each_layer
@@ -310,13 +363,14 @@ def test_saved_tensor_hooks_see_all_that_is_saved(name: str, engine: str) -> Non
         assert_close(mine, other, 1e-6, f"gradient {i}")
 
 
-@each_layer
+@pytest.mark.parametrize("name", [*LAYERS, "Recurrent"])
 def test_torch_jit_script_is_refused_in_one_line(name: str) -> None:
+    layer = tt.nn.Recurrent(torch.nn.GRUCell(3, 4)) if name == "Recurrent" else getattr(tt.nn, name)(3, 4)
     with (
         pytest.warns(DeprecationWarning, match="torch.jit.script"),
         pytest.raises(RuntimeError, match=rf"^torch.jit.script: .*{name}.*[^\n]*$"),
     ):
-        torch.jit.script(torch.nn.Sequential(getattr(tt.nn, name)(3, 4)))
+        torch.jit.script(torch.nn.Sequential(layer))
 
 
 @each_layer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,58 +13,113 @@ import pytest
 import torch
 from problems import assert_close
 from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._pytree import tree_leaves
 
 import throughtime as tt
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch calls its tracer deprecated, in many words
 
 
+LAYERS = {
+    "tanh": lambda **o: tt.nn.RNN(3, 4, 2, **o),
+    "relu": lambda **o: tt.nn.RNN(3, 4, 2, "relu", **o),
+    "LSTM": lambda **o: tt.nn.LSTM(3, 4, 2, **o),
+    "LSTM projected": lambda **o: tt.nn.LSTM(3, 4, 2, proj_size=2, **o),
+    "GRU": lambda **o: tt.nn.GRU(3, 4, 2, **o),
+}
+
+
 class Ragged(torch.nn.Module):
-    def __init__(self, rnn: Any) -> None:
+    """A layer of padded sequences: given their lengths, or packed and unpacked."""
+
+    def __init__(self, rnn: Any, packed: bool) -> None:
         super().__init__()
-        self.rnn = rnn
+        self.rnn, self.packed = rnn, packed
 
     def forward(self, x: Tensor, lengths: Tensor) -> Any:
-        return self.rnn(x, None, lengths)
+        if not self.packed:
+            return self.rnn(x, None, lengths)
+        output, final = self.rnn(pack_padded_sequence(x, lengths, self.rnn.batch_first, enforce_sorted=False))
+        return pad_packed_sequence(output, self.rnn.batch_first)[0], final
 
 
-@pytest.mark.parametrize("symbols", [False, True], ids=["features", "symbols"])
-@pytest.mark.parametrize("ragged", [False, True], ids=["whole", "ragged"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_a_trace_is_saved_and_right_at_other_sizes(nonlinearity: str, ragged: bool, symbols: bool) -> None:
-    rnn = tt.nn.RNN(3, 4, 2, nonlinearity, batch_first=True, bidirectional=True).eval()
-    model = Ragged(rnn) if ragged else rnn
+def case(name: str, form: str, batch_first: bool, symbols: bool = False) -> tuple[Any, Callable[[int, int], Any]]:
+    """A model, and what draws inputs of it of any size."""
+    rnn = LAYERS[name](batch_first=batch_first, bidirectional=True).eval()
 
     def example(B: int, T: int) -> tuple[Tensor, ...]:
         x = torch.randint(3, (B, T)) if symbols else torch.randn(B, T, 3)
-        return (x, torch.randint(1, T + 1, (B,))) if ragged else (x,)
+        lengths = torch.randint(1, T + 1, (B,))
+        lengths[1] = T
+        x = x if batch_first else x.transpose(0, 1).contiguous()
+        return (x,) if form == "whole" else (x, lengths)
 
+    return rnn if form == "whole" else Ragged(rnn, form == "packed"), example
+
+
+@pytest.mark.parametrize(
+    ("form", "symbols"), [("whole", False), ("whole", True), ("lengths", False), ("lengths", True), ("packed", False)]
+)
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_trace_is_saved_and_right_at_other_sizes(name: str, form: str, symbols: bool) -> None:
+    model, example = case(name, form, True, symbols)
     file = io.BytesIO()
     torch.jit.save(torch.jit.trace(model, example(2, 5)), file)
     file.seek(0)
-    loaded = torch.jit.load(file)
-    inputs = example(3, 8)
-    for i, (found, expected) in enumerate(zip(loaded(*inputs), model(*inputs), strict=True)):
+    loaded, inputs = torch.jit.load(file), example(3, 8)
+    for i, (found, expected) in enumerate(zip(*map(tree_leaves, (loaded(*inputs), model(*inputs))), strict=True)):
         assert_close(found, expected, 1e-5, f"result {i}")
 
 
-def test_onnx_by_the_tracer_is_right() -> None:
+@pytest.mark.parametrize("form", ["whole", "lengths", "packed"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "LSTM projected"])  # ONNX has none
+def test_onnx_by_the_tracer_is_right_at_other_sizes(name: str, form: str) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    rnn = tt.nn.RNN(3, 4, 2, bidirectional=True).eval()
-    file, x = io.BytesIO(), torch.randn(7, 2, 3)
-    axes = {"x": {0: "T", 1: "B"}}
-    torch.onnx.export(rnn, (torch.randn(5, 2, 3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes)  # type: ignore[arg-type]
-    found = onnxruntime.InferenceSession(file.getvalue()).run(None, {"x": x.numpy()})
-    for i, (mine, expected) in enumerate(zip(found, rnn(x), strict=True)):
+    model, example = case(name, form, form == "lengths")
+    file, inputs = io.BytesIO(), example(3, 8)
+    names = ["x", "lengths"][: len(inputs)]
+    axes = {"x": {0: "first", 1: "second"}, "lengths": {0: "B"}}
+    torch.onnx.export(model, example(2, 5), file, dynamo=False, input_names=names, dynamic_axes=axes)  # type: ignore[arg-type]
+    found = onnxruntime.InferenceSession(file.getvalue()).run(
+        None, {name: t.numpy() for name, t in zip(names, inputs, strict=True)}
+    )
+    for i, (mine, expected) in enumerate(zip(found, tree_leaves(model(*inputs)), strict=True)):
         assert_close(torch.from_numpy(mine), expected, 1e-5, f"result {i}")
 
 
-@pytest.mark.parametrize("layer", [("RNN", "logistic"), ("LSTM",), ("GRU",)], ids=" ".join)
-def test_what_a_tracer_cannot_keep_is_refused_by_name(layer: tuple[str, ...]) -> None:
-    name, *nonlinearity = layer
-    made = getattr(tt.nn, name)(3, 4, 1, *nonlinearity)
-    with pytest.raises(RuntimeError, match="torch.export"):
-        torch.jit.trace(made, (torch.randn(5, 2, 3),))
+def test_gradients_of_a_trace() -> None:
+    for name in LAYERS:
+        model, example = case(name, "whole", True)
+        x, *_ = example(3, 8)
+        found, expected = (
+            torch.autograd.grad(m(x)[0].square().sum(), list(model.parameters()))
+            for m in (torch.jit.trace(model, example(2, 5)), model)
+        )
+        for i, (mine, other) in enumerate(zip(found, expected, strict=True)):
+            assert_close(mine, other, 1e-5, f"{name}, gradient {i}")
+
+
+REFUSED = {
+    "logistic": lambda: tt.nn.RNN(3, 4, nonlinearity="logistic"),
+    "reset before": lambda: tt.nn.GRU(3, 4, reset_after=False),
+    "a cell": lambda: tt.nn.Recurrent(torch.nn.GRUCell(3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_tracer_cannot_keep_is_refused_by_name(name: str) -> None:
+    layer, x = REFUSED[name](), torch.randn(5, 2, 3)
+    layer(x)
+    with pytest.raises(RuntimeError, match=r"^[^\n]*torch.export[^\n]*$"):
+        torch.jit.trace(layer, (x,))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_pieces_of_an_example_are_not_kept(name: str) -> None:
+    starts = torch.rand(5, 2) < 0.5
+    with pytest.raises(RuntimeError, match=r"^starts: [^\n]*torch.export$"):
+        torch.jit.trace(lambda x: LAYERS[name]()(x, None, None, starts)[0], (torch.randn(5, 2, 3),))
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -12,7 +12,7 @@ The two trips through PyTorch's dispatcher, forward and back, are half of what a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ AT_ONCE, OPERATOR, COMPOSITE, TRACED = "at once", "operator", "composite", "trac
 
 _OF_NO_SUBCLASS = frozenset((Tensor, torch.nn.Parameter, type(None))).issuperset
 _transformed = torch._C._are_functorch_transforms_active
+tracing = torch._C._get_tracing_state
+"""What torch.jit.trace records to while it runs."""
 _modes = torch._C._len_torch_dispatch_stack
-_tracing = torch._C._get_tracing_state
 _profiled = torch._C._autograd._profiler_enabled  # type: ignore[attr-defined]
 _enter_batching, _leave_batching = torch._C._vmapmode_increment_nesting, torch._C._vmapmode_decrement_nesting
 
@@ -40,20 +41,20 @@ def way(tensors: Iterable[Tensor | None]) -> str:
         return COMPOSITE
     if torch.compiler.is_compiling():
         return OPERATOR
-    if _tracing():
+    if tracing():
         return TRACED
     return COMPOSITE if forward_ad._current_level >= 0 or _batching() else OPERATOR
 
 
 def unwatched() -> bool:
     """Whether no tracer, transform, mode or profiler has to see the operator."""
-    return not (torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or _tracing() or _profiled())
+    return not (torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or tracing() or _profiled())
 
 
 def readable(t: Tensor) -> bool:
     """Whether a check may look at the values of a tensor: there are values, the same at every later run of what is being
     recorded now."""
-    if torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or _tracing():
+    if torch.compiler.is_compiling() or _transformed() or _modes() or _batching() or tracing():
         return False
     return type(t) is Tensor and (t.is_cpu or not _without_values(t))
 
@@ -75,6 +76,14 @@ def _is_wrapper(t: Tensor | None) -> bool:
     return t is not None and torch._C._dispatch_keys(t).has(torch._C.DispatchKey.Python)
 
 
+def untraceable() -> RuntimeError:
+    """What a call is refused with that `torch.jit.trace` cannot keep."""
+    return RuntimeError(
+        "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the number of steps of their example: "
+        "expected torch.export or throughtime.export"
+    )
+
+
 def untransformed(function: type[torch.autograd.Function]) -> Any:
     """`function.apply` for where no transform of `torch.func` is active. Function.apply itself prepares for them, at a tenth of
     the cost of a small call."""
@@ -84,20 +93,48 @@ def untransformed(function: type[torch.autograd.Function]) -> Any:
 def saved_apart(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tensor]]:
     """How a way back can save its own outputs where these may be changed in place.
 
-    Returns: for each output a tensor of no memory that shares its count of changes, and goes on to do so: `_version` is 0 as
-    long as there was none; and what to save, the same memory with a count of its own. Under a mode no counts and the outputs.
+    Returns: for each output a tensor, of no memory, that shares its count of changes and goes on to do so: `_version` is 0 as
+    long as there was none; and what to save, the same memory with a count of its own. Of tensors of another class, such as a
+    compiler's, no counts and the outputs.
     """
-    if _modes() or type(outputs[0]) is not Tensor:
+    if type(outputs[0]) is not Tensor:
         return [], outputs
     counts = [t.detach() for t in outputs]
-    for count, t in zip(counts, outputs, strict=True):
-        count.data = _NOTHING if t.is_cpu else t.new_empty(0)
+    if not _modes():  # which may not know what follows
+        for count, t in zip(counts, outputs, strict=True):
+            count.data = _NOTHING if t.is_cpu else t.new_empty(0)
     return counts, [t.data for t in outputs]
 
 
 def has_changed(counts: Sequence[Tensor]) -> bool:
     """Whether one of the outputs of `saved_apart` has been changed in place since."""
     return any(count._version for count in counts)
+
+
+class Aside(NamedTuple):
+    """Arguments that the first derivative does not read, such as biases: they may be changed in place before it, as torch.nn's,
+    for autograd does not save them. What computes the outputs anew needs them as they were."""
+
+    tensors: tuple[Tensor | None, ...]
+    versions: list[int]
+
+    def unchanged(self) -> tuple[Tensor | None, ...]:
+        """The tensors. Raises: RuntimeError: one was changed since."""
+        if self.versions != _versions(self.tensors):
+            raise RuntimeError(
+                "a bias that was needed to compute the outputs anew has been modified by an inplace operation: the way back "
+                "needs it for second derivatives, batched ones, and where an output was changed, too"
+            )
+        return self.tensors
+
+
+def set_aside(*tensors: Tensor | None) -> Aside:
+    """Tensors with their counts of changes."""
+    return Aside(tensors, _versions(tensors))
+
+
+def _versions(tensors: Sequence[Tensor | None]) -> list[int]:
+    return [t._version for t in tensors if t is not None]
 
 
 _NOTHING = torch.empty(0)

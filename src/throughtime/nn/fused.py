@@ -1,5 +1,7 @@
 """The engine "torch": whole stacks by PyTorch's own fused operators, such as cuDNN's on CUDA.
 
+`torch.jit.trace`, and `torch.onnx.export(dynamo=False)` which builds on it, keep these operators, for any sizes, on any device.
+
 It serves a layer whose recurrence those operators have: RNN with tanh or relu, LSTM, and GRU with the reset gate after the
 product. Ragged rows are packed. Pieces become sequences of their own in a pack, which start from zero or from what the call
 gives. Not every fused operator has second derivatives, so higher orders are taken layer by layer, from the inputs again.
@@ -15,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from throughtime.core.dispatch import AT_ONCE, derivatives, untransformed, way
+from throughtime.core.dispatch import AT_ONCE, TRACED, derivatives, tracing, untransformed, way
 from throughtime.core.notation import is_symbols
 from throughtime.operators import ops
 
@@ -33,18 +35,20 @@ _OPERATORS: dict[str, Any] = {
 def serves(layer: Any, weight: Tensor, *tensors: Tensor) -> bool:
     """Whether this engine is chosen, and runs a call of `layer` with these tensors."""
     chosen = ops.get_engine()
-    if chosen != "torch" and (chosen != "auto" or weight.device.type not in DEVICES):
+    if chosen != "torch" and (chosen != "auto" or weight.device.type not in DEVICES) and not tracing():
         return False
     return (
         layer.mode in _OPERATORS
         and getattr(layer, "reset_after", True)
-        and way((weight, *tensors, *layer.parameters())) is AT_ONCE
+        and way((weight, *tensors, *layer.parameters())) in (AT_ONCE, TRACED)
     )
 
 
 def run(layer: Any, weights: Sequence[Sequence[Tensor]], over: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The stack of a layer, as its `_stack` has it: the states of the last layer, and the final state by part."""
     x, state, lengths, starts, _, batch_first = over
+    if starts is not None and tracing():
+        raise RuntimeError("starts: torch.jit.trace would keep the pieces of its example; expected torch.export")
     each, like = len(weights[0]), weights[0][1]
     if is_symbols(x):
         if lengths is not None:  # padding may hold any number
@@ -73,11 +77,22 @@ def run(layer: Any, weights: Sequence[Sequence[Tensor]], over: Any) -> tuple[Ten
 
     tensors = (x, *state, *(weight for own in weights for weight in own))
     drops = layer.training and layer.dropout and layer.num_layers > 1  # which draws anew whenever it is computed
-    if drops or torch._C._is_any_autocast_enabled() or not torch.is_grad_enabled():
+    if drops or tracing() or torch._C._is_any_autocast_enabled() or not torch.is_grad_enabled():
         states, *final = fused(*tensors)
     else:
         states, *final = _apply_fused(fused, again, *tensors)
     return states, tuple(final)
+
+
+def run_packed(
+    layer: Any, weights: Sequence[Sequence[Tensor]], data: Tensor, sizes: Tensor, state: Sequence[Tensor] | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same over packed data, as a tracer keeps it."""
+    if is_symbols(data):
+        data = F.one_hot(data.long(), layer.input_size).to(weights[0][1].dtype)
+    if state is None:
+        state = tuple(data.new_zeros(len(weights), sizes[0], width) for width in layer.state_widths)  # type: ignore[call-overload]
+    return _call(layer, [weight for own in weights for weight in own], state, data, sizes)
 
 
 class _Fused(torch.autograd.Function):

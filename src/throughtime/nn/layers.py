@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from throughtime.core.dispatch import readable
+from throughtime.core.dispatch import readable, tracing
 from throughtime.core.notation import check_lengths, check_starts, check_symbol_range, is_symbols
 from throughtime.core.randomness import dropout
 from throughtime.nn import fused
@@ -130,7 +130,7 @@ class Layers(nn.RNNBase):
 
         A padded entry repeats the real one before it: the recurrence never reads it, and its gradient is zero.
         """
-        data, sizes, order, inverse = packed
+        data, sizes, order, _ = packed
         if data.dim() != (1 if is_symbols(data) else 2):
             raise RuntimeError(f"input must have 2 dimensions (1 for integer symbols), got {data.dim()}")
         whole = False
@@ -139,9 +139,12 @@ class Layers(nn.RNNBase):
             if sum(steps) != len(data) or steps != sorted(steps, reverse=True):
                 raise ValueError(f"batch_sizes: expected sizes that never grow and add to {len(data)}, found {steps}")
             whole = steps[-1] == steps[0]
-        T, B = len(sizes), int(sizes[0])
         if state is not None and order is not None:
             state = tuple(part.index_select(1, order) for part in state)
+        if tracing() and fused.serves(self, self._weights()[0][1], data, *(state or ())):
+            states, final = fused.run_packed(self, self._weights(), data, sizes, state)
+            return self._packed(packed, states, final)
+        T, B = len(sizes), int(sizes[0])
         if whole:  # every row has all steps: packed is not ragged
             states, final = self._over(data.unflatten(0, (T, B)), state)
             states = states.flatten(0, 1)
@@ -152,6 +155,11 @@ class Layers(nn.RNNBase):
             x = data.index_select(0, source).unflatten(0, (T, B))
             states, final = self._over(x, state, real.sum(0), packing=(source, target))
             states = states.flatten(0, 1).index_select(0, target)
+        return self._packed(packed, states, final)
+
+    def _packed(self, like: PackedSequence, states: Tensor, final: State) -> tuple[PackedSequence, Any]:
+        """The results of packed steps, packed as these were."""
+        _, sizes, order, inverse = like
         if inverse is not None:
             final = tuple(part.index_select(1, inverse) for part in final)
         return PackedSequence(states, sizes, order, inverse), self._whole(final)

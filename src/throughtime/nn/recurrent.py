@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from throughtime.core.dispatch import tracing, untraceable
 from throughtime.core.notation import check_choice, check_lengths, check_positive, check_size, check_starts
 from throughtime.nn.cell_calls import parts_of, split, state_of, structure_of
 from throughtime.nn.over_time import OverTime, Run
@@ -143,6 +144,12 @@ class Recurrent(nn.Module):
             found.append((loop.last.program, weights))
         return found
 
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script calls."""
+        raise RuntimeError(
+            "torch.jit.script: throughtime.nn.Recurrent is not written in TorchScript; torch.compile and torch.export take it"
+        )
+
     def retrace(self) -> None:
         """Trace anew at the next call: for changes that cannot be seen, within objects that the cell holds."""
         for loop in self._loops:
@@ -171,6 +178,8 @@ class Recurrent(nn.Module):
 
         Raises: RuntimeError, TypeError, ValueError: a wrong shape, dtype or length, or a cell that returns something else.
         """
+        if tracing():
+            raise untraceable()
         if isinstance(x, PackedSequence):
             return self._over_packed(x, state, lengths, starts, drives)
         if x.dim() < 2:

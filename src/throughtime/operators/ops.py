@@ -36,6 +36,7 @@ from throughtime.core.dispatch import (
     derivatives,
     has_changed,
     saved_apart,
+    set_aside,
     untransformed,
     way,
 )
@@ -295,15 +296,17 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dstates, dfinal):
-        x, U, W, b, s0, lengths, b_hh, states = ctx.saved_tensors
+        x, U, W, s0, lengths, states = ctx.saved_tensors
         needs_x, needs_U, needs_W, needs_b, needs_s0 = ctx.needs_input_grad[:5]
         needs_b_hh = ctx.needs_input_grad[9]
         nonlinearity, reverse, batch_first = ctx.options
         chosen = way((dstates, dfinal, x, U, W, s0, states))
         if torch.is_grad_enabled() or chosen in (COMPOSITE, TRACED):
+            b, b_hh = ctx.biases.unchanged()
             call = x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh
             return tuple(derivatives(_composite, call, ctx.needs_input_grad, (dstates, dfinal)))
         if has_changed(ctx.counts):
+            b, b_hh = ctx.biases.unchanged()
             states, _ = _forward(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
         needs = needs_x, needs_U, needs_W, needs_b or needs_b_hh, needs_s0
         rest = states, x, U, W, s0, lengths, nonlinearity, reverse, needs, batch_first
@@ -335,7 +338,8 @@ def _saved(ctx, call, states, final):
     place: then they are computed anew."""
     x, U, W, b, s0, lengths, *ctx.options, b_hh = call
     ctx.counts, kept = saved_apart((states,))
-    ctx.save_for_backward(x, U, W, b, s0, lengths, b_hh, *kept)
+    ctx.biases = set_aside(b, b_hh)
+    ctx.save_for_backward(x, U, W, s0, lengths, *kept)
     ctx.set_materialize_grads(False)
     return states, final
 

@@ -29,6 +29,8 @@ from throughtime.core.dispatch import (
     TRACED,
     has_changed,
     saved_apart,
+    set_aside,
+    untraceable,
     untransformed,
     unwatched,
     way,
@@ -92,10 +94,7 @@ def run_program(
     tensors = _tensors(recurrence, batch)
     chosen = way(tensors)
     if chosen is TRACED:
-        raise RuntimeError(
-            "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the number of steps of their example: "
-            "expected torch.export or throughtime.export"
-        )
+        raise untraceable()
     if chosen is COMPOSITE:
         outputs, final, _ = reference_program.forward(recurrence, batch, False)
     elif chosen is OPERATOR or torch._C._is_any_autocast_enabled():
@@ -160,6 +159,12 @@ def _counts(program: Program) -> tuple[int, int, int]:
     return len(program.inputs), len(program.matrices) + len(program.parameters), len(program.state)
 
 
+def _aside(program: Program) -> tuple[int, int]:
+    """Where the parameters that the way back does not read begin and end among `_tensors`."""
+    last = len(program.inputs) + len(program.matrices) + len(program.parameters)
+    return last - program.forward_parameters, last
+
+
 def _needs(program: Program, flags: Sequence[bool]) -> Needs:
     return Needs(*_parted(flags, *_counts(program), len(program.state)))
 
@@ -185,7 +190,9 @@ class _Program(torch.autograd.Function):
         # Saved apart from what is returned, which may be changed in place: then it is computed anew.
         ctx.counts, apart = saved_apart((*outputs, *kept) if keep else outputs)
         series = apart if keep else (*apart, *kept)
-        ctx.save_for_backward(batch.lengths, batch.starts, *tensors, *series)
+        first, last = _aside(program)
+        ctx.aside = set_aside(*tensors[first:last])
+        ctx.save_for_backward(batch.lengths, batch.starts, *tensors[:first], *tensors[last:], *series)
         ctx.set_materialize_grads(False)
         if not keep:
             return *outputs, *final
@@ -196,22 +203,28 @@ class _Program(torch.autograd.Function):
     def backward(ctx, *upstream):
         program, flags = ctx.program, ctx.needs_input_grad[3:]
         lengths, starts, *saved = ctx.saved_tensors
+        first, _ = _aside(program)
+        saved[first:first] = ctx.aside.tensors
         tensors, series = saved[: ctx.count], saved[ctx.count :]
         call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
         outputs, kept = _parted(series, len(program.outputs), len(program.kept))
         up = Upstream(*_parted(upstream, len(program.outputs), len(program.next)))
         chosen = way((*upstream, *saved))
         if chosen in (COMPOSITE, TRACED):  # the program's own way back, in PyTorch's operations
+            ctx.aside.unchanged()
             walk = reference_program.forward(*call, True)
             found = reference_program.backward(*call, walk, up, _needs(program, flags))
             return None, None, None, *_all_gradients(found)
         if has_changed(ctx.counts):
+            ctx.aside.unchanged()
             with torch.no_grad():
                 outputs, _, kept = _engine(*call).forward(*call, True)
         if chosen is AT_ONCE and not torch.is_grad_enabled():
             needs = _needs(program, flags)
             found = _engine(*call).backward(*call, Walk(outputs, (), kept), up, needs)
             return None, None, None, *_all_gradients(found)
+        if torch.is_grad_enabled():
+            ctx.aside.unchanged()
         found = iter(_program_backward(*call.arguments(), outputs, kept, *up, flags))
         return None, None, None, *(next(found) if need else None for need in flags)
 

@@ -235,6 +235,13 @@ class Program:
         )
 
     @cached_property
+    def forward_parameters(self) -> int:
+        """How many parameters, the last ones, the forward direction alone reads, such as biases."""
+        read = vectors_of(self.back_reads)
+        first = max((i + 1 for i, v in enumerate(self.parameters) if v.name in read), default=0)
+        return len(self.parameters) - first
+
+    @cached_property
     def kept(self) -> tuple[Window, ...]:
         """What a forward call must leave for the way back beyond its outputs: the vectors that it made and the way back reads,
         and the parts of the state after each step where the state before a step is read. Series [T, B, width] in this order."""
