@@ -17,6 +17,7 @@ from beside_torch import pair
 from problems import assert_close
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -282,11 +283,103 @@ def test_a_tensor_made_of_others(name: str, place: str, engine: str) -> None:
             assert_close(half, other, 1e-5, f"result {i}")
 
 
-@each_layer
-def test_zeros_without_memory(name: str, engine: str) -> None:
+PLACES = ("x", "state", "weight_hh_l0", "bias_hh_l0", "upstream", "everywhere")
+
+
+def placed(name: str, place: str, made: Any) -> list[Tensor]:
+    """The outcome of a seeded call with the tensor of one place, or with all, made into another kind."""
+    torch.manual_seed(1)
     layer = getattr(tt.nn, name)(3, 4)
-    found = outcome(layer, torch.randn(5, 2, 3), None, torch._efficientzerotensor((5, 2, 4)))
-    assert all((g == 0).all() for g in found[-len(list(layer.parameters())) :])
+    x, upstream, *state = torch.randn(5, 2, 3), torch.randn(5, 2, 4), *torch.randn(1 + (name == "LSTM"), 1, 2, 4)
+    for key, weight in list(layer.named_parameters()):
+        if place in (key, "everywhere"):
+            setattr(layer, key, torch.nn.Parameter(made(weight.detach())))
+    if place in ("state", "everywhere"):
+        state = list(map(made, state))
+    x, upstream = (made(t) if place in (key, "everywhere") else t for key, t in (("x", x), ("upstream", upstream)))
+    return outcome(layer, x, tuple(state) if name == "LSTM" else state[0], upstream)
+
+
+@each_layer
+@pytest.mark.parametrize("place", PLACES)
+def test_zeros_without_memory(name: str, place: str, engine: str) -> None:
+    found = placed(name, place, lambda t: torch._efficientzerotensor(t.shape))
+    for i, (mine, expected) in enumerate(zip(found, placed(name, place, torch.zeros_like), strict=True)):
+        assert_close(mine + 0, expected, 1e-6, f"result {i}")
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Any:
+    """A mesh of one process."""
+    distributed = pytest.importorskip("torch.distributed")
+    if not distributed.is_available() or distributed.is_initialized():
+        pytest.skip("needs a process group of its own")
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield distributed.init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+@each_layer
+@pytest.mark.parametrize("place", PLACES)
+def test_distributed_tensors(name: str, place: str, mesh: Any, engine: str) -> None:
+    """Right where all are, and refused where they are mixed with others, as by PyTorch's operations."""
+    from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+    for split in (False, True):  # weights over their rows, a batch over its sequences
+
+        def made(t: Tensor, split: bool = split) -> Tensor:
+            return distribute_tensor(t, mesh, [Shard(int(t.dim() == 3)) if split else Replicate()])
+
+        if place != "everywhere":
+            with pytest.raises(RuntimeError, match="mixed torch.Tensor and DTensor"):
+                placed(name, place, made)
+            continue
+        found = placed(name, place, made)
+        for i, (mine, expected) in enumerate(zip(found, placed(name, "none", made), strict=True)):
+            assert isinstance(mine, DTensor)
+            assert_close(mine.full_tensor(), expected, 1e-5, f"result {i}")
+
+
+@each_layer
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.masked")
+@pytest.mark.parametrize("place", PLACES)
+def test_masked_tensors_are_refused(name: str, place: str, engine: str) -> None:
+    from torch.masked import as_masked_tensor
+
+    with pytest.raises(TypeError, match="MaskedTensor|masked"):
+        placed(name, place, lambda t: as_masked_tensor(t, torch.ones_like(t, dtype=torch.bool)))
+
+
+@each_layer
+@pytest.mark.parametrize("place", PLACES)
+def test_fake_tensors_outside_their_mode(name: str, place: str, engine: str) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    mode = FakeTensorMode()
+    if place != "everywhere":
+        with pytest.raises(AssertionError, match="convert all Tensors to FakeTensors"):
+            placed(name, place, mode.from_tensor)
+        return
+    shapes = [t.shape for t in placed(name, place, mode.from_tensor)]
+    assert shapes == [t.shape for t in placed(name, "none", mode.from_tensor)]
+
+
+@each_layer
+@pytest.mark.parametrize("tracing_mode", ["real", "symbolic"])
+def test_a_captured_graph_of_a_step_is_right_for_other_values(name: str, tracing_mode: str, engine: str) -> None:
+    """Forward and back, with an output that is changed in place."""
+    layer = getattr(tt.nn, name)(3, 4, 2, bidirectional=True)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+
+    def step(x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        output, _ = torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x,))
+        output.mul_(2)
+        return output, *torch.autograd.grad(output.square().sum(), weights)
+
+    graph = make_fx(step, tracing_mode=tracing_mode)(torch.randn(5, 2, 3), *weights)
+    x = torch.randn(5, 2, 3)
+    for i, (mine, expected) in enumerate(zip(graph(x, *weights), step(x, *weights), strict=True)):
+        assert_close(mine, expected, 1e-5, f"result {i}")
 
 
 @each_layer
