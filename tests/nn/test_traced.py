@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,25 +156,37 @@ def test_flops_of_programs_are_counted_as_torchs(name: str, symbols: bool) -> No
     assert counts[0] == counts[1] - symbols * of_one_hot > 0
 
 
+WHOLE_GRID = int(os.environ.get("THROUGHTIME_FUZZ", "1")) > 1
+
 LOADS = """
 import sys, torch, throughtime.nn  # which registers the operators
+load = {"pt2": lambda path: torch.export.load(path).module(), "aoti": torch._inductor.aoti_load_package}
 for name in ("RNN", "LSTM", "GRU"):
     x, *expected = torch.load(f"{sys.argv[1]}/{name}.pt")
-    found = torch.utils._pytree.tree_leaves(torch.export.load(f"{sys.argv[1]}/{name}.pt2").module()(x))
+    found = torch.utils._pytree.tree_leaves(load[sys.argv[2]](f"{sys.argv[1]}/{name}.pt2")(x))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 """
 
 
-def test_an_exported_layer_is_loaded_by_another_process(tmp_path: Path) -> None:
-    """And gives the same bits at another number of steps and rows."""
+@pytest.mark.parametrize(
+    "kind",
+    ["pt2", pytest.param("aoti", marks=pytest.mark.skipif(not WHOLE_GRID, reason="half a minute of a C++ compiler"))],
+)
+def test_an_exported_layer_is_loaded_by_another_process(tmp_path: Path, kind: str) -> None:
+    """And gives the same bits at another number of steps and rows: as a graph, and compiled by AOTInductor."""
     for name in ("RNN", "LSTM", "GRU"):
         layer, x = getattr(tt.nn, name)(3, 4, 2, bidirectional=True), torch.randn(7, 5, 3)
         sizes = {0: torch.export.Dim("T", min=2), 1: torch.export.Dim("B", min=2)}
-        torch.export.save(
-            torch.export.export(layer, (torch.randn(5, 2, 3),), dynamic_shapes=(sizes,)), tmp_path / f"{name}.pt2"
-        )
-        torch.save([x, *torch.utils._pytree.tree_leaves(layer(x))], tmp_path / f"{name}.pt")
+        exported = torch.export.export(layer, (torch.randn(5, 2, 3),), dynamic_shapes=(sizes,))
+        for node in exported.graph.nodes:  # of which AOTInductor makes None
+            assert not any(isinstance(a, list | tuple) and not a for a in node.args), (name, node.format_node())
+        path = tmp_path / f"{name}.pt2"
+        if kind == "pt2":
+            torch.export.save(exported, path)
+        else:
+            torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
+        torch.save([x, *tree_leaves(layer(x))], tmp_path / f"{name}.pt")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOADS, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", LOADS, str(tmp_path), kind], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

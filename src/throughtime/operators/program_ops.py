@@ -98,9 +98,8 @@ def run_program(
     if chosen is COMPOSITE:
         outputs, final, _ = reference_program.forward(recurrence, batch, False)
     elif chosen is OPERATOR or torch._C._is_any_autocast_enabled():
-        found = _program(
-            program.text, batch.inputs, weights, batch.initial, batch.restart, lengths, starts, reverse, False
-        )
+        restart = restart or (None,) * len(program.state)  # AOTInductor makes None of an empty list
+        found = _program(program.text, batch.inputs, weights, batch.initial, restart, lengths, starts, reverse, False)
         outputs, final = _parted(found, len(program.outputs), len(program.next))
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         found = _apply_program(_Call(recurrence, batch), True, False, *tensors)
