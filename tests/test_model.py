@@ -197,8 +197,30 @@ BAD_CALLS = {
             ValueError,
             r"^hidden_size: expected at most 2\^63 − 1, found 18446744073709551616$",
         )
-        for layer in (tt.nn.RNN, tt.nn.LSTM, tt.nn.GRU, tt.nn.RNNCell, tt.nn.GRUCell)
+        for layer in (tt.nn.RNN, tt.nn.LSTM, tt.nn.GRU, tt.nn.RNNCell, tt.nn.LSTMCell, tt.nn.GRUCell)
     },
+    **{
+        f"size {size!r} of {layer.__name__}": (
+            lambda n, x, y, layer=layer, size=size: layer(size, 4),
+            TypeError,
+            rf"^input_size should be of type int, got: {type(size).__name__}$",
+        )
+        for layer in (tt.nn.RNN, tt.nn.LSTMCell)
+        for size in (True, 2.5, "3", None)
+    },
+    **{
+        f"layers of {layer.__name__}": (
+            lambda n, x, y, layer=layer: layer(3, 4, num_layers=2**64),
+            ValueError,
+            r"^num_layers: expected at most 2\^63 − 1, found 18446744073709551616$",
+        )
+        for layer in (tt.nn.RNN, tt.nn.LSTM, tt.nn.GRU)
+    },
+    "projection": (
+        lambda n, x, y: tt.nn.LSTM(3, 4, proj_size=2**64),
+        ValueError,
+        r"^proj_size: expected at most 2\^63 − 1, found 18446744073709551616$",
+    ),
     "size type": (lambda n, x, y: tt.ElmanNetwork(3, 2.0, 4), TypeError, r"^d: expected a whole number, found 2.0"),
     "engine": (lambda n, x, y: tt.set_engine("fast"), ValueError, r"^engine: expected one of 'auto', .* found 'fast'$"),
     "bptt": (lambda n, x, y: tt.bptt(n, x, y[:1]), ValueError, r"^y: expected shape \[B=2, T=7\], found \[1, 7\]$"),

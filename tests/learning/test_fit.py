@@ -193,12 +193,27 @@ BAD_ARGUMENTS = {
     "length 0": ((None, (X, Y, [0, 5])), {}, ValueError, r"train: lengths\[0\]: expected 1 to 5 steps, found 0"),
     "too long": ((None, (X, Y, [6, 5])), {}, ValueError, r"train: lengths\[0\]: expected 1 to 5 steps, found 6"),
     "lengths": ((None, (X, Y, [5])), {}, ValueError, "train: lengths: expected 2"),
+    **{
+        f"lengths {given}": (
+            (None, (X, Y, given)),
+            {},
+            TypeError,
+            r"train: lengths: expected whole numbers, .*, found ",
+        )
+        for given in ([5, None], [5, 4.5], [5, "4"], torch.tensor([5.0, 4.0]), np.array([5, None]), 5)
+    },
     "y short": ((None, (X, Y[:, :4])), {}, ValueError, r"train: y\[0\]: expected 5 steps"),
     "fewer y": ((None, (X, Y[:1])), {}, ValueError, "train: expected as many targets y as sequences x, 2, found 1"),
     "nan": ((None, (X / 0, Y)), {}, ValueError, r"train: x\[0\], step 0.*: expected a finite number, found nan"),
     "valid": ((None, (X, Y), (X, Y[:, :4])), {}, ValueError, r"valid: y\[0\]: expected 5 steps"),
     "optimizer": ((None, (X, Y)), {"optimizer": "adamm"}, ValueError, "optimizer: expected one of 'gd'"),
     "lr": ((None, (X, Y)), {"lr": -1.0}, ValueError, "lr: expected a positive number, found -1.0"),
+    **{
+        f"{name} {value}": ((None, (X, Y)), {name: value}, TypeError, f"{name}: expected .*, found .* of type ")
+        for name in ("lr", "clip_norm", "optimizer")
+        for value in ([1], {}, True)
+    },
+    "lr of digits": ((None, (X, Y)), {"lr": "3"}, TypeError, "lr: expected a positive number, found '3' of type str"),
     "seed": (
         (None, (X, Y)),
         {"seed": 1 << 63},

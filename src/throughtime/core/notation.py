@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -51,6 +52,14 @@ def check_positive(name: str, value: Any) -> int:
     if value < 1:
         raise ValueError(f"{name}: expected at least 1, found {value}")
     return value
+
+
+def check_rate(name: str, value: Any, others: str = "") -> None:
+    """Refuse what is no number above 0; `others` says what else the argument may be."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a positive number{others}, found {value!r} of type {type(value).__name__}")
+    if not value > 0:  # type: ignore[operator]
+        raise ValueError(f"{name}: expected a positive number{others}, found {value}")
 
 
 def check_size(name: str, value: Any) -> int:

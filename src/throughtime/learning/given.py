@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,11 @@ def _unpadded(data: Iterable[Any], name: str) -> tuple[Any, Any]:
         raise ValueError(f"{name}: expected as many targets y as sequences x, {len(x)}, found {len(y)}")
     if lengths is None:
         return x, y
-    lengths = [int(length) for length in lengths]
+    try:
+        lengths = [index(length) for length in lengths]
+    except TypeError:
+        found = " ".join(str(lengths)[:60].split())
+        raise TypeError(f"{name}: lengths: expected whole numbers, one for each sequence, found {found}") from None
     if len(lengths) != len(x):
         raise ValueError(f"{name}: lengths: expected {len(x)}, one for each sequence, found {len(lengths)}")
     for i, length in enumerate(lengths):

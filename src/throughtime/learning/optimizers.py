@@ -18,7 +18,7 @@ from inspect import Parameter, signature
 
 from torch import nn, optim
 
-from throughtime.core.notation import check_choice
+from throughtime.core.notation import check_choice, check_rate
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], optim.Optimizer]
 
@@ -44,11 +44,15 @@ def make_optimizer(
 
     Raises:
         ValueError: an unknown name, or a learning rate that is not positive.
-        TypeError: an optimiser that evaluates the loss itself, several times in a step, such as LBFGS.
+        TypeError: another type; an optimiser that evaluates the loss itself, several times in a step, such as LBFGS.
     """
-    if lr is not None and not lr > 0:
-        raise ValueError(f"lr: expected a positive number, found {lr}")
+    if lr is not None:
+        check_rate("lr", lr)
     if not isinstance(optimizer, str):
+        if not callable(optimizer):
+            raise TypeError(
+                f"optimizer: expected a name or a factory, found {optimizer!r} of type {type(optimizer).__name__}"
+            )
         made = optimizer(parameters) if lr is None else optimizer(parameters, lr=lr)  # type: ignore[call-arg]
         closure = signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is Parameter.empty:

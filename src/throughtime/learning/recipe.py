@@ -17,7 +17,7 @@ from typing import Any, Literal
 from torch import nn
 
 from throughtime.callbacks import Callback, Training
-from throughtime.core.notation import REDUCTIONS, check_choice, check_positive, check_seed
+from throughtime.core.notation import REDUCTIONS, check_choice, check_positive, check_rate, check_seed
 from throughtime.core.weights import dtype_of
 from throughtime.data.batches import Window, schedule
 from throughtime.data.sequences import Sequences
@@ -131,8 +131,8 @@ def fit(
         held_out is not None and labelled(held_out),
     )
     limit = (None if optimizer == "gd" else 1.0) if clip_norm == "auto" else clip_norm
-    if limit is not None and not limit > 0:
-        raise ValueError(f"clip_norm: expected a positive number, None or 'auto', found {clip_norm!r}")
+    if limit is not None:
+        check_rate("clip_norm", limit, ", None or 'auto'")
     update = make_optimizer(optimizer, model.parameters(), lr)
     rates = [group["lr"] for group in update.param_groups]
     generator = generator_of(model, update)

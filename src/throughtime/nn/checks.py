@@ -17,10 +17,12 @@ def check_nonlinearity(nonlinearity: Any) -> None:
         raise ValueError(f"Unknown nonlinearity {nonlinearity!r}. Select from {', '.join(names)} or {last}.")
 
 
-def check_sizes(input_size: Any, hidden_size: Any) -> None:
-    """Refuse sizes of more than 64 bits, which torch.nn's layers do not name; what else is no size, they do."""
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if isinstance(size, int) and size > LARGEST:
+def check_sizes(**sizes: Any) -> None:
+    """Refuse what torch.nn's layers do not name: sizes of more than 64 bits, truth values, and whatever else is no number."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not hasattr(size, "__index__"):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size > LARGEST:
             raise ValueError(f"{name}: expected at most 2^63 − 1, found {size}")
 
 

@@ -95,7 +95,7 @@ class GRUCell(nn.GRUCell):
         *,
         reset_after: bool = True,
     ) -> None:
-        check_sizes(input_size, hidden_size)
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
         super().__init__(input_size, hidden_size, bias, device, dtype)
         self.reset_after = reset_after
 

@@ -42,9 +42,19 @@ class Layers(nn.RNNBase):
     A subclass says what one recurrence is, `_program`, and how its state looks from outside.
     """
 
-    def __init__(self, mode: str, input_size: int, hidden_size: int, *args: Any, **options: Any) -> None:
-        check_sizes(input_size, hidden_size)
-        super().__init__(mode, input_size, hidden_size, *args, **options)
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *args: Any,
+        proj_size: int = 0,
+        **options: Any,
+    ) -> None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers, "proj_size": proj_size}
+        check_sizes(**sizes)
+        super().__init__(mode, input_size, hidden_size, num_layers, *args, proj_size=proj_size, **options)
         sizes = [self.input_size] + [self.state_widths[0] * self._directions] * (self.num_layers - 1)
         self._programs = [program for n in sizes for program in [self._program(n)] * self._directions]
 

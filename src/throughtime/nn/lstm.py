@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from throughtime.nn.checks import check_sizes
 from throughtime.nn.layers import Layers, State
 from throughtime.programs import Program, lstm
 
@@ -57,7 +58,7 @@ class LSTM(Layers):
     ) -> None:
         sizes = input_size, hidden_size, num_layers
         super().__init__(
-            "LSTM", *sizes, bias, batch_first, dropout, bidirectional, proj_size, device=device, dtype=dtype
+            "LSTM", *sizes, bias, batch_first, dropout, bidirectional, proj_size=proj_size, device=device, dtype=dtype
         )
 
     @torch.no_grad()
@@ -90,3 +91,14 @@ class LSTM(Layers):
 
 class LSTMCell(nn.LSTMCell):
     """One step of an LSTM: `torch.nn.LSTMCell`, as it is. A single step leaves nothing to save over PyTorch's own."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        super().__init__(input_size, hidden_size, bias, device, dtype)

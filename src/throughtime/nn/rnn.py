@@ -126,7 +126,7 @@ class RNNCell(nn.RNNCell):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_nonlinearity(nonlinearity)
-        check_sizes(input_size, hidden_size)
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
         super().__init__(input_size, hidden_size, bias, nonlinearity, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
