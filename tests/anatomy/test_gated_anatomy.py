@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -173,6 +174,15 @@ def test_an_lstm_that_forgets_nothing_keeps_its_gradient_on_the_carousel():
     assert abs(float(a.lyapunov[0])) < 0.05
 
 
+def shown_as(image, expected):
+    """Whether an image holds an array; what lies below its scale, or nowhere, aside."""
+    drawn, expected = np.ma.asarray(image.get_array()).filled(np.nan), expected.numpy()
+    seen = expected >= image.norm.vmin
+    assert seen.any()
+    np.testing.assert_allclose(drawn[seen], expected[seen])
+    assert not (drawn[~seen] > image.norm.vmin).any()
+
+
 def test_pictures_and_page_of_a_gated_cell(tmp_path):
     rnn, readout, x, y = problem("GRU")
     a = anatomy(rnn, x, y, LENGTHS, readout=readout)
@@ -180,11 +190,18 @@ def test_pictures_and_page_of_a_gated_cell(tmp_path):
     assert "new_h" in text
     assert "δ_5,k" in text
     assert a.arrays()["W_norms"].shape == (3, 7, 7)
-    heat_map(a).savefig(tmp_path / "map.png")
-    lag_curve(a).savefig(tmp_path / "lag.png")
-    figure = ways_picture(a)
+    map_image = heat_map(a, instance=2).axes[0].images[0]
+    shown_as(map_image, a.W.norms[2, : LENGTHS[2], : LENGTHS[2]])
+    bars = [bar.get_height() for bar in lag_curve(a).axes[0].containers[0]]
+    assert bars == pytest.approx((100 * a.by_lag).tolist())
+    figure = ways_picture(a, instance=2)
+    figure.savefig(tmp_path / "ways.png")
     assert [axes.get_title() for axes in figure.axes[:2]] == ["elementwise way", "product way"]
+    for axes, paths in zip(figure.axes, a.ways.values(), strict=False):
+        shown_as(axes.images[0], paths.norms[2, : LENGTHS[2], : LENGTHS[2]])
     assert {line.get_label() for line in figure.axes[2].lines} == {"reset", "update"}
+    for line in figure.axes[2].lines:
+        assert line.get_ydata().tolist() == a.openness[line.get_label()][2, : LENGTHS[2]].tolist()
     a.to_html(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     for name in ("W reset", "W update", "W candidate", "W, elementwise way", "W, product way"):

@@ -81,11 +81,16 @@ def test_the_other_pictures(a, tmp_path):
 def test_pictures_of_a_zero_gradient(tmp_path):
     net = tt.ElmanNetwork(3, 4, 2)
     zero = anatomy(net, torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
-    for name, figure in {
+    figures = {
         "map": plots.heat_map(zero),
         "shares": plots.heat_map(zero, what="shares"),
         "network": plots.unrolled_network(zero, 1),
         "lag": plots.lag_curve(zero),
         "truncation": plots.truncation_curve(zero),
-    }.items():
+    }
+    for name, figure in figures.items():
         figure.savefig(tmp_path / f"{name}.png")
+    image = figures["map"].axes[0].images[0]
+    assert (image.get_array() <= image.norm.vmin).all()
+    assert (figures["shares"].axes[0].images[0].get_array() == 0).all()
+    assert [bar.get_height() for bar in figures["lag"].axes[0].containers[0]] == [0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,12 @@ def test_a_training_is_watched_epoch_by_epoch(tmp_path):
         assert history.rows[look.epoch - 1]["horizon"] == look.horizon
         assert history.rows[look.epoch - 1]["watch_seconds"] == look.seconds
     history.to_csv(tmp_path / "history.csv")
-    watch.picture().savefig(tmp_path / "memory.png")
+    axes = watch.picture().axes[0]
+    drawn = axes.collections[0].get_array().reshape(24, len(looked))
+    np.testing.assert_allclose(drawn.T, np.maximum(np.abs([look.by_lag for look in watch.looks]), 1e-5))
+    horizons, edges, _ = axes.patches[0].get_data()
+    assert horizons.tolist() == [look.horizon for look in watch.looks]
+    assert edges.tolist() == [epoch - 0.5 for epoch in (*looked, looked[-1] + 1)]
 
 
 @pytest.mark.parametrize("every", [1, 4, 20])

@@ -68,6 +68,19 @@ def test_names_are_cut_to_one_line():
     assert max(map(len, widest)) == 40 + 2 + 3
 
 
+def test_pictures_show_the_numbers():
+    rows = [{"epoch": e, "train_loss": 2.0 / e, "valid_loss": 3.0 / e, "valid_accuracy": 0.2 * e} for e in (1, 2, 3)]
+    figure = pictures.learning_curve(History(rows), "title", {"most frequent label": 0.25})
+    drawn = {tuple(line.get_ydata()) for axes in figure.axes for line in axes.lines}
+    assert {tuple(row[name] for row in rows) for name in ("train_loss", "valid_loss", "valid_accuracy")} <= drawn
+    assert any(set(numbers) == {0.25} for numbers in drawn)
+    axes = pictures.confusion_matrix([[3, 1, 0], [0, 0, 0], [0, 1, 399]], ["a", "b", "c"], "title").axes[0]
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25, 0], [0, 0, 0], [0, 0.0025, 0.9975]]
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told == {(0, 0): "75", (1, 0): "25", (1, 2): "<1", (2, 2): "100"}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_picture_takes_every_name_literally(name):
     history = History([{"epoch": 1, "train_loss": 1.0, "valid_loss": 1.0, "valid_accuracy": 0.5}])

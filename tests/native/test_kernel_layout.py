@@ -76,6 +76,14 @@ def test_expanded_gradient_of_the_final_state(isa):
             check_all(replace(p, dfinal=dfinal))
 
 
+def test_initial_states_of_any_strides(isa):
+    """One for all rows, every second row, and one whose rows are columns."""
+    p = make(8, 5, 5, 17, 5, ragged=True)
+    for s0 in (torch.randn(17).expand(5, 17), torch.randn(10, 17)[::2], torch.randn(17, 5).T):
+        for p.reverse in (False, True):
+            check_all(replace(p, s0=s0))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_second_length(isa, dtype):
     p = make(11, 6, 5, 17, 5, ragged=True, dtype=dtype)
