@@ -125,6 +125,12 @@ MALFORMED = [
     ("text.npz", "x", {}, r": expected a NumPy archive \(.npz\), found File is not a zip file"),
     ("keys.npz", npz(weights=np.ones((2, 3))), {}, ": expected the arrays x and, .*, found weights"),
     (
+        "foreign.npz",
+        npz(x=np.ones((4, 3, 1)), y=[0, 1, 0, 1], weights=np.ones(4)),
+        {},
+        ": expected the arrays x and, .*, found weights, x, y",
+    ),
+    (
         "pickle.npz",
         npz(x=np.array([[1], [2, 3]], object)),
         {},
@@ -216,6 +222,25 @@ def test_a_compressed_archive_cannot_claim_what_deflate_cannot_hold(tmp_path):
         DataError, match=r"x.npy: expected at most 0 bytes, as it is packed, found 144 in the archive's directory"
     ):
         load(path)
+
+
+def test_an_archive_may_not_take_much_more_memory_than_disk(tmp_path, monkeypatch):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, x=np.zeros((40, 1000, 1)))
+    assert path.stat().st_size < 3200
+    assert load(path, task="forecast").train.x.shape[1] == 1  # small enough to be no matter
+    monkeypatch.setattr("throughtime.data.readers.npz.UNPACKED_AT_LEAST", 1 << 17)
+    with pytest.raises(
+        DataError, match=r"zeros.npz: expected at most 100 times its [\d,]+ bytes, unpacked, found 320,128"
+    ):
+        load(path, task="forecast")
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_shares_beside_parts_that_are_given(tmp_path, part):
+    (tmp_path / "a.csv").write_text("id,x,y\na,1,up\na,2,up\nb,2,down\n")
+    with pytest.raises(ValueError, match="^split: expected None where valid or test are given, found shares$"):
+        load(tmp_path / "a.csv", id="id", target="y", split=(0.2, 0.2), **{part: tmp_path / "a.csv"})
 
 
 def test_held_out_data_with_a_label_that_training_lacks(tmp_path):

@@ -124,6 +124,13 @@ def test_nothing_is_read_past_the_end(isa, symbols, dtype):
             )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_nothing_is_read_past_the_end_of_what_all_steps_share(isa, dtype):
+    for d in (3, 17, 100):
+        p = make(6, 5, 3, d, 4, dtype=dtype)
+        check_all(replace(p, dstates=guarded(torch.randn(5, d, dtype=dtype)).expand(6, 5, d)))
+
+
 def test_only_what_is_needed():
     p = make(5, 3, 4, 9, 2)
     states = problems.run_forward(p)["states"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import kernel_problems as problems
 import numpy as np
@@ -109,6 +111,25 @@ def test_more_memory_than_the_limit_is_given_back():
         problems.run_forward(p)
         assert native._native.cached() <= native._native.SCRATCH_CACHE_LIMIT
     native.release_memory()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_kept_memory_is_used_again_and_released():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    p = make(1, 4, 10**8 // 64, 1, 1, symbols=True)
+    native.release_memory()
+    problems.run_forward(p)
+    before, kept = resident(), native._native.cached()
+    assert kept >= 10**8
+    for _ in range(3):
+        problems.run_forward(p)
+        assert native._native.cached() == kept
+    assert abs(resident() - before) < 10**7
+    native.release_memory()
+    assert native._native.cached() == 0
+    assert resident() < before - 0.9 * 10**8
 
 
 OUT_OF_MEMORY = """

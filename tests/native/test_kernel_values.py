@@ -102,6 +102,15 @@ def test_nan_and_infinity_are_not_hidden(isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_of_many_sums_of_exponentials(isa, dtype):
+    """Some 300 rows of 100 classes alike: 100^300 is more than a double holds."""
+    p = make(300, 1, 3, 5, 100, dtype=dtype, ignored=0)
+    p.V.mul_(1e-3)
+    states = problems.run_forward(p)["states"]
+    problems.assert_close(problems.run_step(p), problems.expected_step(p, states), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("k", [1, 2, 6, 16, 17, 40])
 def test_large_logits(isa, k, dtype):
     """One class is certain, and may be any: float32 has no digits left for a tie."""

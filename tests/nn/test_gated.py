@@ -96,6 +96,22 @@ def test_pieces_are_run_as_if_apart(kind: str, given: bool, engine: str) -> None
         assert_close(mine, theirs_g, 1e-10, f"gradient of {name}")
 
 
+@pytest.mark.parametrize("engine", ["native"], indirect=True)
+@LAYERS
+def test_pieces_of_rows_in_turn_that_begin_at_different_steps(kind: str, engine: str) -> None:
+    """Of the 64 longest pieces one belongs to each row, so that a block of the engine holds the rows in turn."""
+    layer, x = getattr(tt.nn, kind)(16, 16, dtype=torch.float64), torch.randn(10, 64, 16, dtype=torch.float64)
+    starts = torch.zeros(10, 64, dtype=torch.bool)
+    starts[4, ::2] = starts[6, 1::2] = True
+    found = []
+    for name in (engine, "reference"):
+        with tt.engine(name):
+            output, _ = layer(x, None, None, starts)
+            found.append([output, *torch.autograd.grad(output.square().sum(), list(layer.parameters()))])
+    for i, (mine, expected) in enumerate(zip(*found, strict=True)):
+        assert_close(mine, expected, 1e-12, f"result {i}")
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @LAYERS
 def test_starts_of_one_sequence_and_of_a_stack(kind: str, batch_first: bool, engine: str) -> None:

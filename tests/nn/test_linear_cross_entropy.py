@@ -25,6 +25,14 @@ def numbers(N, d, k, dtype=torch.float64, ignored=-100):
     return x, V, c, y
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    """However many PyTorch has."""
+    tt.set_num_threads(request.param)
+    yield request.param
+    tt.set_num_threads(None)
+
+
 @pytest.fixture(params=native.supported())
 def isa(request):
     native._native.set_isa(request.param)
@@ -37,7 +45,7 @@ def isa(request):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("N", "d", "k"), [(1, 1, 1), (3, 17, 5), (300, 64, 10), (700, 100, 33), (70, 16, 5000)])
-def test_values_and_gradients(isa, N, d, k, reduction, dtype):
+def test_values_and_gradients(isa, threads, N, d, k, reduction, dtype):
     for weighted, bias, smoothing in itertools.product((False, True), (False, True), (0.0, 0.3)):
         x, V, c, y = numbers(N, d, k, dtype, ignored=-7)
         weight = torch.rand(k, dtype=torch.float64).to(dtype) if weighted else None
