@@ -292,6 +292,58 @@ def test_what_killed_runs_left_behind_is_removed_by_the_next(undisturbed):
     assert_same(Path("run"), undisturbed)
 
 
+WRITERS = {
+    "page": (("anatomy", "undisturbed", "--steps", "9"), "anatomy.html"),
+    "arrays": (("anatomy", "undisturbed", "--steps", "9", "--npz"), "anatomy.npz"),
+    "model": (("export", "undisturbed"), "model.onnx"),
+}
+
+
+@pytest.mark.parametrize(
+    ("writer", "ending"),
+    [
+        *(("page", ending) for ending in ("SIGTERM", "SIGINT", "SIGHUP", "full disk", "SIGKILL")),
+        ("arrays", "full disk"),
+        ("model", "SIGKILL"),
+    ],
+)
+def test_a_writer_of_one_file_that_is_ended_leaves_it_as_it_was(undisturbed, writer, ending, monkeypatch, capsys):
+    """While the new file is flushed; what SIGKILL alone can leave is removed by the next."""
+    command, name = WRITERS[writer]
+    if writer == "model":
+        pytest.importorskip("onnxruntime")
+    file = undisturbed / name
+    file.write_text("what was there")
+    flush = os.fsync
+
+    def end(descriptor: int) -> None:
+        [temporary] = undisturbed.glob(".*.tmp")
+        if not temporary.name.startswith(f".{name}."):
+            flush(descriptor)  # of the page, before the arrays
+        elif ending == "full disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        elif ending == "SIGKILL":
+            (undisturbed / f".{name}.0a1b2c3d.tmp").write_bytes(
+                temporary.read_bytes()[:100]
+            )  # as a killed one leaves it
+            raise KeyboardInterrupt
+        else:
+            os.kill(os.getpid(), getattr(signal, ending))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("throughtime.data.files.os.fsync", end)
+        status = main(list(command))
+    said = capsys.readouterr().err.splitlines()
+    assert status == {"SIGTERM": 143, "SIGHUP": 129, "full disk": 1}.get(ending, 130)
+    assert said[-1] == (f"error: {file}: No space left on device" if ending == "full disk" else "interrupted")
+    assert file.read_text() == "what was there"
+    left = {path.name for path in undisturbed.iterdir() if path.name.endswith(".tmp")}
+    assert left == ({f".{name}.0a1b2c3d.tmp"} if ending == "SIGKILL" else set())
+    assert main(list(command)) == 0
+    assert file.read_bytes() != b"what was there"
+    assert not list(undisturbed.glob(".*.tmp"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root mounts a file system")
 def test_a_full_disk(undisturbed, capsys):
     """A file system of its own that fills up: first with checkpoints, then when the run folder is written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,11 +21,12 @@ class Refused(CommandError):
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Within the block, a wrong value, shape, type or file is the fault of what was given to the command."""
+    """Within the block, a wrong value, shape, type or file is the fault of what the command was given; a full disk is not."""
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        raise Refused(one_line(error)) from error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (CommandError if full else Refused)(one_line(error)) from error
 
 
 def one_line(error: BaseException) -> str:

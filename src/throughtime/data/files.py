@@ -41,8 +41,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str | Callab
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write, such as to a full disk
+            error.filename = os.fspath(path)
         raise
 
 
