@@ -113,6 +113,26 @@ def test_forward_mode_through_the_weights(name: str) -> None:
         assert_close(mine, expected, 1e-12, f"tangent {i}")
 
 
+@each_layer
+@pytest.mark.parametrize("form", ["whole", "lengths"])
+def test_batched_upstream_gradients_have_the_bits_of_a_loop(name: str, form: str, engine: str) -> None:
+    layer = getattr(tt.nn, name)(3, 5, 2, bidirectional=True)
+    x, state = torch.randn(6, 4, 3, requires_grad=True), torch.randn(4, 4, 5, requires_grad=True)
+    lengths = torch.tensor([6, 1, 3, 6]) if form == "lengths" else None
+    output, final = layer(x, (state, state * 2) if name == "LSTM" else state, lengths)
+    results, inputs = [output, *parts(final)], [x, state, *layer.parameters()]
+    upstream = [torch.randn(7, *r.shape) for r in results]
+    upstream[0] = upstream[0].transpose(1, 2).contiguous().transpose(1, 2)  # of strides of its own
+    for count in (1, len(results)):  # the outputs alone, and the final states too
+        found = torch.autograd.grad(results[:count], inputs, upstream[:count], is_grads_batched=True, retain_graph=True)
+        each = [
+            torch.autograd.grad(results[:count], inputs, [u[i] for u in upstream[:count]], retain_graph=True)
+            for i in range(7)
+        ]
+        for i, (mine, expected) in enumerate(zip(found, zip(*each, strict=True), strict=True)):
+            assert torch.equal(mine, torch.stack(expected)), f"gradient {i} of {count}"
+
+
 # --- layouts, and what is done to the results ----------------------------------------------------------------------------
 
 

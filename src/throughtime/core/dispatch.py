@@ -3,7 +3,8 @@
     at once      plain tensors, and nobody has to see the operator: an engine, within one autograd.Function
     operator     through PyTorch's dispatcher: for compilers and exporters, modes (of fake tensors, of FLOP counters), profilers
     composite    the reference's operations, which are PyTorch's own: for the transforms of torch.func, forward mode, batched
-                 gradients and wrapper subclasses (DTensor, MaskedTensor, TwoTensor …), all of which know them
+                 gradients (but for the first derivative, see `one_by_one`) and wrapper subclasses (DTensor, MaskedTensor,
+                 TwoTensor …), all of which know them
     traced       what torch.jit.trace and the exporter that builds on it can keep
 
 The two trips through PyTorch's dispatcher, forward and back, are half of what a small call costs; hence the first way.
@@ -26,6 +27,7 @@ tracing = torch._C._get_tracing_state
 """What torch.jit.trace records to while it runs."""
 _modes = torch._C._len_torch_dispatch_stack
 _profiled = torch._C._autograd._profiler_enabled  # type: ignore[attr-defined]
+_BATCHED = torch._C._dispatch_key_parse("Batched")
 _enter_batching, _leave_batching = torch._C._vmapmode_increment_nesting, torch._C._vmapmode_decrement_nesting
 
 
@@ -82,6 +84,39 @@ def untraceable() -> RuntimeError:
         "torch.jit.trace and torch.onnx.export(dynamo=False) would keep the number of steps of their example: "
         "expected torch.export or throughtime.export"
     )
+
+
+def one_by_one(
+    back: Callable[..., Sequence[Any]], upstream: Sequence[Tensor | None], saved: Sequence[Any]
+) -> tuple[Any, ...] | None:
+    """A way back for batched upstream gradients, by the engine: `back(*upstream)` of each of the N, which an engine takes at
+    once, sooner than any batch of PyTorch's operations. The same bits as a loop over them.
+
+    Returns: the results, batched as the upstream gradients are; None where something else is batched, or recorded too.
+    """
+    level = _enter_batching() - 1
+    _leave_batching()
+    special = torch.is_grad_enabled() or _transformed() or _modes() or tracing() or forward_ad._current_level >= 0
+    if level != 1 or special or any(map(_is_batched, saved)):
+        return None
+    batched = [_is_batched(t) for t in upstream]
+    plain = [torch._remove_batch_dim(t, level, 1, 0) if own else t for t, own in zip(upstream, batched, strict=True)]
+    count = max((len(t) for t, own in zip(plain, batched, strict=True) if own), default=0)  # type: ignore[arg-type]
+    _leave_batching()
+    try:
+        found = [back(*(t[i] if own else t for t, own in zip(plain, batched, strict=True))) for i in range(count)]  # type: ignore[index]
+    finally:
+        _enter_batching()
+    if not found:
+        return None
+    return tuple(
+        None if own[0] is None else torch._add_batch_dim(torch.stack(own), 0, level) for own in zip(*found, strict=True)
+    )
+
+
+def _is_batched(t: Any) -> bool:
+    """Whether a tensor is one of those of `_batching`."""
+    return isinstance(t, Tensor) and torch._C._dispatch_keys(t).has(_BATCHED)
 
 
 def untransformed(function: type[torch.autograd.Function]) -> Any:

@@ -19,6 +19,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -35,6 +36,7 @@ from throughtime.core.dispatch import (
     TRACED,
     derivatives,
     has_changed,
+    one_by_one,
     saved_apart,
     set_aside,
     untransformed,
@@ -301,6 +303,10 @@ class _Recurrence(torch.autograd.Function):
         needs_b_hh = ctx.needs_input_grad[9]
         nonlinearity, reverse, batch_first = ctx.options
         chosen = way((dstates, dfinal, x, U, W, s0, states))
+        if chosen is COMPOSITE:
+            found = one_by_one(partial(_Recurrence.backward, ctx), (dstates, dfinal), ctx.saved_tensors)
+            if found is not None:
+                return found
         if torch.is_grad_enabled() or chosen in (COMPOSITE, TRACED):
             b, b_hh = ctx.biases.unchanged()
             call = x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh

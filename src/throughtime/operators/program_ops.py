@@ -14,6 +14,7 @@ initial, final [B, width] for each part of the state; restart [width] for each p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from throughtime.core.dispatch import (
     OPERATOR,
     TRACED,
     has_changed,
+    one_by_one,
     saved_apart,
     set_aside,
     untraceable,
@@ -209,6 +211,10 @@ class _Program(torch.autograd.Function):
         outputs, kept = _parted(series, len(program.outputs), len(program.kept))
         up = Upstream(*_parted(upstream, len(program.outputs), len(program.next)))
         chosen = way((*upstream, *saved))
+        if chosen is COMPOSITE:
+            found = one_by_one(partial(_Program.backward, ctx), upstream, saved)
+            if found is not None:
+                return found
         if chosen in (COMPOSITE, TRACED):  # the program's own way back, in PyTorch's operations
             ctx.aside.unchanged()
             walk = reference_program.forward(*call, True)
