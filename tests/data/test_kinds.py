@@ -7,6 +7,8 @@ import io
 import json
 import os
 import sys
+import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import polars as pl
@@ -256,6 +258,18 @@ REFUSED = [
     ("object.json", '{"a": {"b": 1}}\n[1]\n', ":2: expected an object|: object"),
     ("deep.json", "[" * 100_000, ": expected JSON, found values nested too deeply|:1: expected a JSON object"),
 ]
+
+
+@pytest.mark.parametrize("content", [b"one two\nthree\n" * 9, b"\x1f\x8b nothing that is packed"])
+def test_a_small_file_takes_little_memory_however_it_is_packed(tmp_path, content):
+    packed = content if content.startswith(b"\x1f\x8b") else gzip.compress(content)
+    (tmp_path / "a.txt.gz").write_bytes(packed)
+    tracemalloc.start()
+    with nullcontext() if packed is not content else pytest.raises(DataError, match="expected a gzip file"):
+        load(tmp_path / "a.txt.gz", split=(0, 0), task="lm")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 @pytest.mark.parametrize(("name", "content", "message"), REFUSED, ids=[case[0] for case in REFUSED])

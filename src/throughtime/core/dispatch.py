@@ -27,6 +27,7 @@ tracing = torch._C._get_tracing_state
 """What torch.jit.trace records to while it runs."""
 _modes = torch._C._len_torch_dispatch_stack
 _profiled = torch._C._autograd._profiler_enabled  # type: ignore[attr-defined]
+_wrap, _unwrap = torch._add_batch_dim, torch._remove_batch_dim  # type: ignore[reportPrivateImportUsage]
 _BATCHED = torch._C._dispatch_key_parse("Batched")
 _enter_batching, _leave_batching = torch._C._vmapmode_increment_nesting, torch._C._vmapmode_decrement_nesting
 
@@ -87,7 +88,7 @@ def untraceable() -> RuntimeError:
 
 
 def one_by_one(
-    back: Callable[..., Sequence[Any]], upstream: Sequence[Tensor | None], saved: Sequence[Any]
+    back: Callable[..., Sequence[Any]], upstream: Sequence[Any], saved: Sequence[Any]
 ) -> tuple[Any, ...] | None:
     """A way back for batched upstream gradients, by the engine: `back(*upstream)` of each of the N, which an engine takes at
     once, sooner than any batch of PyTorch's operations. The same bits as a loop over them.
@@ -100,18 +101,16 @@ def one_by_one(
     if level != 1 or special or any(map(_is_batched, saved)):
         return None
     batched = [_is_batched(t) for t in upstream]
-    plain = [torch._remove_batch_dim(t, level, 1, 0) if own else t for t, own in zip(upstream, batched, strict=True)]
-    count = max((len(t) for t, own in zip(plain, batched, strict=True) if own), default=0)  # type: ignore[arg-type]
+    plain = [_unwrap(t, level, 1, 0) if own else t for t, own in zip(upstream, batched, strict=True)]
+    count = max((len(t) for t, own in zip(plain, batched, strict=True) if own), default=0)
     _leave_batching()
     try:
-        found = [back(*(t[i] if own else t for t, own in zip(plain, batched, strict=True))) for i in range(count)]  # type: ignore[index]
+        found = [back(*(t[i] if own else t for t, own in zip(plain, batched, strict=True))) for i in range(count)]
     finally:
         _enter_batching()
     if not found:
         return None
-    return tuple(
-        None if own[0] is None else torch._add_batch_dim(torch.stack(own), 0, level) for own in zip(*found, strict=True)
-    )
+    return tuple(None if own[0] is None else _wrap(torch.stack(own), 0, level) for own in zip(*found, strict=True))
 
 
 def _is_batched(t: Any) -> bool:

@@ -159,15 +159,16 @@ def _as_utf8(name: str, raw: bytes, encoding: str | None) -> tuple[str, bytes]:
 
 
 def _unpacked(name: str, raw: bytes) -> bytes:
-    most = max(UNPACKED_AT_LEAST, MOST_TIMES * len(raw))
+    most, content = max(UNPACKED_AT_LEAST, MOST_TIMES * len(raw)), io.BytesIO()
     try:
         with gzip.open(io.BytesIO(raw)) as file:
-            content = file.read(most + 1)
+            while content.tell() <= most and (piece := file.read(1 << 20)):  # no more memory than there is content
+                content.write(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(name, "a gzip file", " ".join(str(error).split())) from None
-    if len(content) > most:
+    if content.tell() > most:
         raise DataError(name, f"at most {most:,} bytes in {len(raw):,} bytes of gzip", "more; unpack it first")
-    return content
+    return content.getvalue()
 
 
 def _meant(raw: bytes) -> str:
