@@ -1,35 +1,26 @@
-// The Python module throughtime._native: addresses and sizes in, kernel calls out. Its only caller is engines/native.py, which
-// checks shapes, types and contiguity; what only a look at the values can tell (lengths, symbols, labels) is checked here.
-// All tensors are the caller's, and the outputs are made by it. The GIL is released while the kernel runs.
+// The Python module throughtime._native: tensors in, kernel calls out. Its only callers are the engines in Python. Every shape,
+// type and stride that the kernel relies on is checked here, and what only a look at the values can tell (lengths, symbols,
+// labels). All tensors are the caller's, and the outputs are made by it. The GIL is released while the kernel runs.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <string>
 
 #include "checks.hpp"
 #include "dispatch.hpp"
 #include "program_module.hpp"
 #include "scratch.hpp"
+#include "tensor.hpp"
 
 namespace nb = nanobind;
 
 namespace throughtime {
 namespace {
 
-using Address = std::uintptr_t;  // of a tensor's first element; 0 for none
-
-template <class S>
-S* pointer(Address address) {
-    return reinterpret_cast<S*>(address);
-}
-
-/// An output of `rows` rows of `width` numbers, new and not yet touched.
-template <class S>
-S* fresh(Address address, Index rows, Index width) {
-    if (address) prefer_huge_pages(pointer<S>(address), static_cast<std::size_t>(rows * width) * sizeof(S));
-    return pointer<S>(address);
-}
+using Address = std::uintptr_t;  // of an array's first element
 
 template <class S>
 const Kernels<S>& kernels();
@@ -38,179 +29,186 @@ const Kernels<float>& kernels() { return current_engine().f32; }
 template <>
 const Kernels<double>& kernels() { return current_engine().f64; }
 
+/// An output of `count` numbers, new and not yet touched.
+template <class S>
+void fresh(S* data, Index count) {
+    if (data) prefer_huge_pages(data, static_cast<std::size_t>(count) * sizeof(S));
+}
+
 /// The recurrence's part of every call, in the order in which Python passes it.
 struct Net {
-    Index T, B, n, d;
-    Address x;
-    Index x_step, x_row;
-    bool symbols;
-    Address U, W, b, b_hh, s0;
-    Index s0_row;
-    Address lengths;
-    bool reverse;
-    int nonlinearity, threads;
+    const Tensor &x, &U, &W, &b, &b_hh, &s0, &lengths;
+    int nonlinearity;
+    bool reverse, batch_first;
+    int threads;
+
+    bool has_sizes() const { return x.readable && U.readable && W.readable && x.ndim >= 2 && U.ndim == 2; }
+    Index outer() const { return x.size(0); }
+    Index inner() const { return x.size(1); }
+    Index T() const { return batch_first ? inner() : outer(); }
+    Index B() const { return batch_first ? outer() : inner(); }
+    Index n() const { return U.size(1); }
+    Index d() const { return U.size(0); }
 
     template <class S>
-    Recurrence<S> recurrence() const {
+    Series<S> series(Views& views, const Tensor& t, Index width) const {
+        return views.series<S>(t, outer(), inner(), width, batch_first);
+    }
+
+    template <class S>
+    Recurrence<S> recurrence(Views& views) const {
         Recurrence<S> net{};
-        net.T = T, net.B = B, net.n = n, net.d = d;
-        if (symbols) net.symbols = {pointer<const std::int64_t>(x), x_step, x_row};
-        else net.x = {pointer<const S>(x), x_step, x_row};
-        net.U = pointer<const S>(U), net.W = pointer<const S>(W);
-        net.b = pointer<const S>(b), net.b_hh = pointer<const S>(b_hh);
-        net.s0 = {pointer<const S>(s0), s0_row};
-        net.lengths = pointer<const std::int64_t>(lengths);
+        net.T = T(), net.B = B(), net.n = n(), net.d = d();
+        if (x.ndim == 2) net.symbols = series<const std::int64_t>(views, x, 1);
+        else net.x = series<const S>(views, x, n());
+        net.U = views.whole<const S>(U, {d(), n()}), net.W = views.whole<const S>(W, {d(), d()});
+        net.b = views.whole<const S>(b, {d()}), net.b_hh = views.whole<const S>(b_hh, {d()});
+        net.s0 = views.rows<const S>(s0, B(), d());
+        net.lengths = views.whole<const std::int64_t>(lengths, {B()});
         net.reverse = reverse;
         net.nonlinearity = static_cast<Nonlinearity>(nonlinearity);
         net.threads = threads;
         return net;
     }
-
-    RealSteps real() const { return {T, B, pointer<const std::int64_t>(lengths)}; }
-
-    void check() const {
-        if (n < 1 || d < 1) throw std::invalid_argument("sizes: expected n, d >= 1");
-        real().check();
-        if (symbols) real().check_range("x: symbol", {pointer<const std::int64_t>(x), x_step, x_row}, n, n);
-    }
 };
 
 template <class S>
-void forward(const Net& net, Address states, Index states_step, Index states_row, Address final) {
-    const ForwardCall<S> call{net.recurrence<S>(),
-                              {fresh<S>(states, net.T * net.B, net.d), states_step, states_row},
-                              {pointer<S>(final), net.d}};
-    kernels<S>().forward(call);
+RealSteps checked(const Recurrence<S>& net) {
+    if (net.n < 1 || net.d < 1) throw std::invalid_argument("sizes: expected n, d >= 1");
+    const RealSteps real{net.T, net.B, net.lengths};
+    real.check();
+    if (net.symbols) real.check_range("x: symbol", net.symbols, net.n, net.n);
+    return real;
 }
 
-struct Upstream {
-    Address states;
-    Index states_step, states_row;
-    Address dstates;
-    Index dstates_step, dstates_row;
-    Address dfinal;
-    Index dfinal_row;
-};
-
-struct Gradients {
-    Address delta, dx;
-    Index dx_step, dx_row;
-    Address dU, dW, db, ds0;
-};
-
-template <class S>
-void backward(const Net& net, const Upstream& up, const Gradients& out) {
-    const BackwardCall<S> call{net.recurrence<S>(),
-                               {pointer<const S>(up.states), up.states_step, up.states_row},
-                               {pointer<const S>(up.dstates), up.dstates_step, up.dstates_row},
-                               {pointer<const S>(up.dfinal), up.dfinal_row},
-                               {fresh<S>(out.delta, net.T * net.B, net.d), net.B * net.d, net.d},
-                               {fresh<S>(out.dx, net.T * net.B, net.n), out.dx_step, out.dx_row},
-                               fresh<S>(out.dU, net.d, net.n),
-                               fresh<S>(out.dW, net.d, net.d),
-                               pointer<S>(out.db),
-                               {pointer<S>(out.ds0), net.d}};
-    kernels<S>().backward(call);
+/// Runs `call`, a template over the type of the weights.
+template <class Call>
+auto by_type(const Net& net, Call call) {
+    using Result = decltype(call(float{}));
+    if (!net.has_sizes()) return Result{};
+    return net.W.is<float>() ? call(float{}) : net.W.is<double>() ? call(double{}) : Result{};
 }
 
-struct Output {
-    Index k;
-    Address V, c, y;
-    Index y_step, y_row;
-    bool per_token;
-    Address final, dV, dc;
-};
-
-template <class S>
-double learning_step(const Net& net, const Output& output, const Gradients& out) {
-    double loss = 0;
-    const StepCall<S> call{net.recurrence<S>(),
-                           output.k,
-                           pointer<const S>(output.V),
-                           pointer<const S>(output.c),
-                           {pointer<const std::int64_t>(output.y), output.y_step, output.y_row},
-                           output.per_token,
-                           {pointer<S>(output.final), net.d},
-                           {fresh<S>(out.dx, net.T * net.B, net.n), out.dx_step, out.dx_row},
-                           fresh<S>(out.dU, net.d, net.n),
-                           fresh<S>(out.dW, net.d, net.d),
-                           pointer<S>(out.db),
-                           pointer<S>(output.dV),
-                           pointer<S>(output.dc),
-                           {pointer<S>(out.ds0), net.d},
-                           &loss};
-    kernels<S>().learning_step(call);
-    return loss;
-}
-
-// What Python passes, argument by argument.
+// What Python passes, argument by argument. All functions do nothing and return false (None) where a tensor has not the shape,
+// type or memory that the kernel reads.
 
 #define NET_ARGUMENTS                                                                                                     \
-    bool is_double, Index T, Index B, Index n, Index d, Address x, Index x_step, Index x_row, bool symbols, Address U,    \
-        Address W, Address b, Address b_hh, Address s0, Index s0_row, Address lengths, bool reverse, int nonlinearity,    \
-        int threads
-#define NET {T, B, n, d, x, x_step, x_row, symbols, U, W, b, b_hh, s0, s0_row, lengths, reverse, nonlinearity, threads}
+    const Tensor &x, const Tensor &U, const Tensor &W, const Tensor &b, const Tensor &b_hh, const Tensor &s0,             \
+        const Tensor &lengths, int nonlinearity, bool reverse, bool batch_first, int threads
+#define NET {x, U, W, b, b_hh, s0, lengths, nonlinearity, reverse, batch_first, threads}
 
-void py_forward(NET_ARGUMENTS, Address states, Index states_step, Index states_row, Address final) {
-    const nb::gil_scoped_release released;
+bool py_forward(NET_ARGUMENTS, const Tensor& states, const Tensor& final) {
     const Net net NET;
-    net.check();
-    (is_double ? forward<double> : forward<float>)(net, states, states_step, states_row, final);
+    return by_type(net, [&]<class S>(S) {
+        Views views;
+        const ForwardCall<S> call{net.recurrence<S>(views), net.series<S>(views, states, net.d()),
+                                  views.rows<S>(final, net.B(), net.d())};
+        if (!views.fits) return false;
+        const nb::gil_scoped_release released;
+        checked(call.net);
+        fresh(call.states.data, net.T() * net.B() * net.d());
+        kernels<S>().forward(call);
+        return true;
+    });
 }
 
-void py_backward(NET_ARGUMENTS, Address states, Index states_step, Index states_row, Address dstates, Index dstates_step,
-                 Index dstates_row, Address dfinal, Index dfinal_row, Address delta, Address dx, Index dx_step,
-                 Index dx_row, Address dU, Address dW, Address db, Address ds0) {
-    const nb::gil_scoped_release released;
+bool py_backward(NET_ARGUMENTS, const Tensor& states, const Tensor& dstates, const Tensor& dfinal, const Tensor& delta,
+                 const Tensor& dx, const Tensor& dU, const Tensor& dW, const Tensor& db, const Tensor& ds0) {
     const Net net NET;
-    net.check();
-    (is_double ? backward<double> : backward<float>)(
-        net, {states, states_step, states_row, dstates, dstates_step, dstates_row, dfinal, dfinal_row},
-        {delta, dx, dx_step, dx_row, dU, dW, db, ds0});
+    return by_type(net, [&]<class S>(S) {
+        const Index n = net.n(), d = net.d(), B = net.B(), steps = net.T() * B;
+        Views views;
+        const BackwardCall<S> call{net.recurrence<S>(views),
+                                   net.series<const S>(views, states, d),
+                                   net.series<const S>(views, dstates, d),
+                                   views.rows<const S>(dfinal, B, d),
+                                   net.series<S>(views, delta, d),
+                                   net.series<S>(views, dx, n),
+                                   views.whole<S>(dU, {d, n}),
+                                   views.whole<S>(dW, {d, d}),
+                                   views.whole<S>(db, {d}),
+                                   views.rows<S>(ds0, B, d)};
+        if (!views.fits) return false;
+        const nb::gil_scoped_release released;
+        checked(call.net);
+        fresh(call.delta.data, steps * d), fresh(call.dx.data, steps * n), fresh(call.dU, d * n), fresh(call.dW, d * d);
+        kernels<S>().backward(call);
+        return true;
+    });
 }
 
-double py_learning_step(NET_ARGUMENTS, Index k, Address V, Address c, Address y, Index y_step, Index y_row, bool per_token,
-                        Address final, Address dx, Index dx_step, Index dx_row, Address dU, Address dW, Address db,
-                        Address dV, Address dc, Address ds0) {
-    const nb::gil_scoped_release released;
+std::optional<double> py_learning_step(NET_ARGUMENTS, const Tensor& V, const Tensor& c, const Tensor& y, bool per_token,
+                                       const Tensor& final, const Tensor& dU, const Tensor& dW, const Tensor& db,
+                                       const Tensor& dV, const Tensor& dc, const Tensor& dx, const Tensor& ds0) {
     const Net net NET;
-    net.check();
-    if (k < 1) throw std::invalid_argument("sizes: expected k >= 1");
-    net.real().check_range("y: label", {pointer<const std::int64_t>(y), y_step, y_row}, k, ignored_label);
-    return (is_double ? learning_step<double> : learning_step<float>)(
-        net, {k, V, c, y, y_step, y_row, per_token, final, dV, dc}, {0, dx, dx_step, dx_row, dU, dW, db, ds0});
+    if (!V.readable || V.ndim != 2) return {};
+    return by_type(net, [&]<class S>(S) -> std::optional<double> {
+        const Index n = net.n(), d = net.d(), k = V.size(0), B = net.B(), steps = net.T() * B;
+        Views views;
+        double loss = 0;
+        const StepCall<S> call{net.recurrence<S>(views),
+                               k,
+                               views.whole<const S>(V, {k, d}),
+                               views.whole<const S>(c, {k}),
+                               net.series<const std::int64_t>(views, y, 1),
+                               per_token,
+                               views.rows<S>(final, B, d),
+                               net.series<S>(views, dx, n),
+                               views.whole<S>(dU, {d, n}),
+                               views.whole<S>(dW, {d, d}),
+                               views.whole<S>(db, {d}),
+                               views.whole<S>(dV, {k, d}),
+                               views.whole<S>(dc, {k}),
+                               views.rows<S>(ds0, B, d),
+                               &loss};
+        if (!views.fits || !call.c || !call.y) return {};
+        const nb::gil_scoped_release released;
+        const RealSteps real = checked(call.net);
+        if (k < 1) throw std::invalid_argument("sizes: expected k >= 1");
+        real.check_range("y: label", call.y, k, ignored_label);
+        fresh(call.dx.data, steps * n), fresh(call.dU, d * n), fresh(call.dW, d * d);
+        kernels<S>().learning_step(call);
+        return loss;
+    });
+}
+
+std::optional<double> py_readout(const Tensor& states, const Tensor& V, const Tensor& c, const Tensor& target,
+                                 const Tensor& weights, std::int64_t ignored, double smoothing, bool mean, int threads,
+                                 const Tensor& row_scales, const Tensor& losses, const Tensor& dstates, const Tensor& dV,
+                                 const Tensor& dc) {
+    if (!V.readable || V.ndim != 2 || !states.readable || states.ndim != 2) return {};
+    const Index N = states.size(0), k = V.size(0), d = V.size(1);
+    const auto run = [&]<class S>(S) -> std::optional<double> {
+        Views views;
+        double loss = 0;
+        ReadoutCall<S> call{};
+        call.N = N, call.d = d, call.k = k;
+        call.states = views.rows<const S>(states, N, d);
+        call.V = views.whole<const S>(V, {k, d}), call.c = views.whole<const S>(c, {k});
+        call.labels = views.whole<const std::int64_t>(target, {N});
+        call.weights = views.whole<const S>(weights, {k});
+        call.ignored = ignored, call.smoothing = smoothing, call.mean = mean, call.threads = threads;
+        call.row_scales = views.whole<const S>(row_scales, {N});
+        call.losses = views.whole<S>(losses, {N});
+        call.dstates = views.rows<S>(dstates, N, d);
+        call.dV = views.whole<S>(dV, {k, d}), call.dc = views.whole<S>(dc, {k});
+        call.loss = &loss;
+        if (!views.fits || !call.labels) return {};
+        const nb::gil_scoped_release released;
+        for (Index i = 0; i < N; ++i)
+            if (const std::int64_t y = call.labels[i]; (y < 0 || y >= k) && y != ignored)
+                throw std::invalid_argument("target in row " + std::to_string(i) + ": expected 0 to " + std::to_string(k - 1) +
+                                            " (or " + std::to_string(ignored) + ", ignored), found " + std::to_string(y));
+        fresh(call.dstates.data, N * d), fresh(call.dV, k * d);
+        kernels<S>().readout(call);
+        return loss;
+    };
+    return V.is<float>() ? run(float{}) : V.is<double>() ? run(double{}) : std::nullopt;
 }
 
 template <class S>
-double readout(ReadoutCall<S> call, Address states, Address V, Address c, Address weights, Address row_scales, Address losses,
-               Address dstates, Address dV, Address dc, Index states_row) {
-    double loss = 0;
-    call.states = {pointer<const S>(states), states_row};
-    call.V = pointer<const S>(V), call.c = pointer<const S>(c), call.weights = pointer<const S>(weights);
-    call.row_scales = pointer<const S>(row_scales), call.losses = pointer<S>(losses);
-    call.dstates = {fresh<S>(dstates, call.N, call.d), call.d};
-    call.dV = fresh<S>(dV, call.k, call.d), call.dc = pointer<S>(dc);
-    call.loss = &loss;
-    kernels<S>().readout(call);
-    return loss;
-}
-
-double py_readout(bool is_double, Index N, Index d, Index k, Address states, Index states_row, Address V, Address c,
-                  Address labels, Address weights, std::int64_t ignored, double smoothing, bool mean, int threads,
-                  Address row_scales, Address losses, Address dstates, Address dV, Address dc) {
-    const nb::gil_scoped_release released;
-    const auto* const y = pointer<const std::int64_t>(labels);
-    for (Index i = 0; i < N; ++i)
-        if ((y[i] < 0 || y[i] >= k) && y[i] != ignored)
-            throw std::invalid_argument("target in row " + std::to_string(i) + ": expected 0 to " + std::to_string(k - 1) +
-                                        " (or " + std::to_string(ignored) + ", ignored), found " + std::to_string(y[i]));
-    const auto run = [&]<class S>(S) {
-        ReadoutCall<S> call{};
-        call.N = N, call.d = d, call.k = k, call.labels = y, call.ignored = ignored;
-        call.smoothing = smoothing, call.mean = mean, call.threads = threads;
-        return readout<S>(call, states, V, c, weights, row_scales, losses, dstates, dV, dc, states_row);
-    };
-    return is_double ? run(double{}) : run(float{});
+S* pointer(Address address) {
+    return reinterpret_cast<S*>(address);
 }
 
 /// y = exp(x), or sigma(x) by its number, elementwise.

@@ -72,11 +72,17 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence. Returns the states [T, B, d], contiguous, and each row's final state [1, B, d]. `b_hh` [d] is added
     to b."""
-    net, _keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh)
-    _, T, B, _, d = net[:5]
-    states = W.new_empty((B, T, d) if batch_first else (T, B, d))
-    final = W.new_empty((1, B, d))
-    _native.forward(*net, _address(states), *_distances(states, batch_first), _address(final))
+    outer, inner = x.shape[:2]
+    d = W.shape[0]
+    states, final = W.new_empty((outer, inner, d)), W.new_empty((1, outer if batch_first else inner, d))
+    _run(
+        _native.forward,
+        (x, U, W, b, b_hh, s0, lengths),
+        (nonlinearity, reverse, batch_first),
+        (),
+        None,
+        (states, final),
+    )
     return states, final
 
 
@@ -92,10 +98,10 @@ def backward(
     """Walk the steps in the opposite order. Returns δ [T, B, d] and ∂L/∂s_0 [B, d]."""
     T, B, d = states.shape
     delta, ds0 = W.new_empty((T, B, d)), W.new_empty((B, d))
-    x, U = states[:, :, :1], W[:, :1]  # not read: nothing that depends on them is asked for
-    net, _keep = _net(x, U, W, None, None, lengths, nonlinearity, reverse, False)
-    upstream, _also = _upstream(dstates, dfinal, states, False)
-    _native.backward(*net, *upstream, _address(delta), 0, 0, 0, 0, 0, 0, _address(ds0))
+    x, U = states[:, :, :1], W[:, :1].contiguous()  # not read: nothing that depends on them is asked for
+    tensors = x, U, W, None, None, None, lengths
+    options, found = (nonlinearity, reverse, False), (delta, None, None, None, None, ds0)
+    _run(_native.backward, tensors, options, (states, dstates, dfinal), _check_upstream, found)
     return delta, ds0
 
 
@@ -115,20 +121,16 @@ def gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of x (laid out like it), U, W, b and s_0, None where `needs` says no. Upstream as in `backward`."""
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
-    net, keep = _net(x, U, W, None, s0, lengths, nonlinearity, reverse, batch_first)
-    B, n, d = net[2:5]
-    _, U, W, *_ = keep  # contiguous, and so what is made like them; empty_like is the quickest way to a new tensor
+    d, n = U.shape
     dx = new_like(x, W, n) if needs_x else None
-    dU = torch.empty_like(U) if needs_U else None
-    dW = torch.empty_like(W) if needs_W else None
+    dU = W.new_empty((d, n)) if needs_U else None
+    dW = W.new_empty((d, d)) if needs_W else None
     db = W.new_empty(d) if needs_b else None
-    ds0 = W.new_empty((B, d)) if needs_s0 else None
-    upstream, _also = _upstream(dstates, dfinal, states, batch_first)
-    steps, rows = (0, 0) if dx is None else _distances(dx, batch_first)
-    _native.backward(
-        *net, *upstream, 0, _address(dx), steps, rows, _address(dU), _address(dW), _address(db), _address(ds0)
-    )
-    return dx, dU, dW, db, ds0
+    ds0 = W.new_empty((x.shape[0 if batch_first else 1], d)) if needs_s0 else None
+    tensors = x, U, W, None, None, s0, lengths
+    options, found = (nonlinearity, reverse, batch_first), (None, dx, dU, dW, db, ds0)
+    _run(_native.backward, tensors, options, (states, dstates, dfinal), _check_upstream, found)
+    return found[1:]
 
 
 def learning_step(
@@ -149,120 +151,102 @@ def learning_step(
 ) -> tuple[Any, ...]:
     """Loss (scalar, summed in double), final [B, d] (None without `carry`), then dU, dW, db, dV, dc, dx, ds_0 (the last two as
     `needs` says; all None without `gradients`)."""
-    net, keep = _net(x, U, W, b, s0, lengths, nonlinearity, reverse=False, batch_first=False)
-    T, B, n, d = net[1:5]
-    k = V.shape[0]
-    V, c = _whole(V), _whole(c)
-    _check_shape("V", V, (k, d), W.dtype)
-    _check_shape("c", c, (k,), W.dtype)
-    _check_shape("y", y, (T, B), torch.int64)
+    (d, n), k, B = U.shape, V.shape[0], x.shape[1]
     final = W.new_empty((B, d)) if carry else None
     found: list[Tensor | None] = [None] * 7
-    steps = rows = 0
     if gradients:
-        _, U, W, b, *_ = keep
-        found = [torch.empty_like(t) for t in (U, W, W[0] if b is None else b, V, c)]
-        dx = new_like(x, W, n) if needs[0] else None
-        if dx is not None:
-            steps, rows = dx.stride()[:2]
-        found += [dx, W.new_empty((B, d)) if needs[1] else None]
-    *to_parameters, to_x, to_s0 = map(_address, found)
-    loss = _native.learning_step(
-        *net, k, _address(V), _address(c), _address(y), *y.stride(), reduction == "token",
-        _address(final), to_x, steps, rows, *to_parameters, to_s0,
-    )  # fmt: skip
+        found = [W.new_empty(shape) for shape in ((d, n), (d, d), (d,), (k, d), (k,))]
+        found += [new_like(x, W, n) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
+    tensors, options = (x, U, W, b, None, s0, lengths), (nonlinearity, False, False)
+    given = V, c, y, reduction == "token"
+    loss = _run(_native.learning_step, tensors, options, given, _check_readout, (final, *found))
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
 
 
-# --- from tensors to addresses: every shape, type and stride that the kernel relies on is checked here -----------------
+# --- from tensors to what the kernel reads -----------------------------------------------------------------------------
 
 
-def _net(x, U, W, b, s0, lengths, nonlinearity, reverse, batch_first, b_hh=None):
-    """The arguments that all calls share, and the tensors that must live until the call is over."""
+def _run(call, net, options, given, check, outputs):
+    """Call the kernel, which looks at every shape, type and stride. What it cannot read where it lies is copied, and what does
+    not fit is named.
+
+    net: x, U, W, b, b_hh, s0, lengths. options: nonlinearity, reverse, batch_first. given: what else it reads, and `check`, who
+    names what is wrong in it. outputs: what it writes, made by the caller."""
+    nonlinearity, reverse, batch_first = options
+    rest = _CODES[nonlinearity], reverse, batch_first, num_threads or torch.get_num_threads()
+    done = call(*net, *rest, *given, *outputs)
+    if done is False or done is None:
+        net, given = _readable(*net, batch_first), [_whole(t) if isinstance(t, Tensor) else t for t in given]
+        if check is not None:
+            check(net, batch_first, *given)
+        done = call(*net, *rest, *given, *outputs)
+        if done is False or done is None:
+            raise RuntimeError("the kernel refused tensors that fit")  # its outputs would be what lay there before
+    return done
+
+
+def _check_upstream(net, batch_first, states, dstates, dfinal):
+    x, _, W, *_ = net
     outer, inner = x.shape[:2]
-    T, B = (inner, outer) if batch_first else (outer, inner)
+    shape = outer, inner, W.shape[0]
+    _check("states", states, shape, W.dtype)
+    _check("dstates", dstates, shape, W.dtype)
+    if dfinal is not None:
+        of_rows = 1, outer if batch_first else inner, W.shape[0]
+        _check("dfinal", dfinal, of_rows[3 - dfinal.dim() :], W.dtype)
+
+
+def _check_readout(net, batch_first, V, c, y, per_token):
+    x, _, W, *_ = net
+    k = V.shape[0]
+    _check("V", V, (k, W.shape[0]), W.dtype)
+    _check("c", c, (k,), W.dtype)
+    _check("y", y, x.shape[:2], torch.int64)
+
+
+def _readable(x, U, W, b, b_hh, s0, lengths, batch_first):
+    """The tensors of a recurrence, in memory that the kernel reads. Raises: TypeError, ValueError: what does not fit."""
+    outer, inner = x.shape[:2]
+    B = outer if batch_first else inner
     d, n = U.shape
     dtype = W.dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
         raise TypeError(f"W: expected float32 or float64, found {dtype}")
     symbols = x.dim() == 2
     x = x.long() if symbols else _rows(x)
-    U, W = _whole(U), _whole(W)
-    _check_shape("x", x, (outer, inner) if symbols else (outer, inner, n), torch.int64 if symbols else dtype)
-    _check_shape("U", U, (d, n), dtype)
-    _check_shape("W", W, (d, d), dtype)
-    if b is not None:
-        b = _whole(b)
-        _check_shape("b", b, (d,), dtype)
-    if b_hh is not None:
-        b_hh = _whole(b_hh)
-        _check_shape("b_hh", b_hh, (d,), dtype)
-    if s0 is not None:
-        s0 = _rows(s0)
-        _check_shape("s0", s0, (B, d), dtype)
-    if lengths is not None:
-        lengths = lengths.contiguous()
-        _check_shape("lengths", lengths, (B,), torch.int64)
-    arguments = (
-        dtype is torch.float64, T, B, n, d, _address(x), *_distances(x, batch_first), symbols, _address(U), _address(W),
-        _address(b), _address(b_hh), _address(s0), 0 if s0 is None else s0.stride(0), _address(lengths), reverse,
-        _CODES[nonlinearity], num_threads or torch.get_num_threads(),
-    )  # fmt: skip
-    return arguments, (x, U, W, b, b_hh, s0, lengths)
+    U, W, b, b_hh = (None if t is None else _whole(t) for t in (U, W, b, b_hh))
+    s0 = None if s0 is None else _rows(s0)
+    lengths = None if lengths is None else lengths.contiguous()
+    _check("x", x, (outer, inner) if symbols else (outer, inner, n), torch.int64 if symbols else dtype)
+    _check("U", U, (d, n), dtype)
+    _check("W", W, (d, d), dtype)
+    for name, t, shape in (("b", b, (d,)), ("b_hh", b_hh, (d,)), ("s0", s0, (B, d))):
+        _check(name, t, shape, dtype)
+    _check("lengths", lengths, (B,), torch.int64)
+    return x, U, W, b, b_hh, s0, lengths
 
 
-def _upstream(dstates, dfinal, states, batch_first):
-    states = _rows(states)
-    steps = rows = final_rows = 0
-    if dstates is not None:
-        dstates = _rows(dstates)
-        _check_shape("dstates", dstates, states.shape, states.dtype)
-        steps, rows = _distances(dstates, batch_first)
-    if dfinal is not None:
-        dfinal = _rows(dfinal)
-        B = states.shape[0 if batch_first else 1]
-        _check_shape("dfinal", dfinal, (1, B, states.shape[2])[3 - dfinal.dim() :], states.dtype)
-        final_rows = dfinal.stride(-2)
-    arguments = (
-        _address(states), *_distances(states, batch_first), _address(dstates), steps, rows, _address(dfinal), final_rows,
-    )  # fmt: skip
-    return arguments, (states, dstates, dfinal)
-
-
-def _address(t: Tensor | None) -> int:
-    """Of a tensor's first element; 0 for none, and for none alone."""
-    return 0 if t is None else t.data_ptr() or _refuse(t)
-
-
-def _refuse(t: Tensor) -> int:
-    raise ValueError(f"expected a tensor with memory of its own, found {type(t).__name__} of shape {list(t.shape)}")
-
-
-def _distances(t: Tensor, batch_first: bool) -> tuple[int, int]:
-    """From a step to the next, and from an instance to the next."""
-    outer, inner = t.stride()[:2]
-    return (inner, outer) if batch_first else (outer, inner)
-
-
-# What is lazy in a tensor, PyTorch's negative bit and its zeros without memory, is resolved in the two functions that follow.
+def _lazy(t: Tensor) -> bool:
+    """Whether the values are not what lies in memory: PyTorch's negative bit, and its zeros without memory."""
+    return t.is_neg() or t._is_zerotensor()
 
 
 def _whole(t: Tensor) -> Tensor:
     """A contiguous tensor whose memory holds its values."""
-    if t.is_neg() or t._is_zerotensor():
-        return t.clone(memory_format=torch.contiguous_format)
-    return t.contiguous()
+    return t.clone(memory_format=torch.contiguous_format) if _lazy(t) else t.contiguous()
 
 
 def _rows(t: Tensor) -> Tensor:
     """A tensor whose memory holds its values and whose last dimension is contiguous; the others may have any strides."""
-    if t.is_neg() or t._is_zerotensor():
+    if _lazy(t):
         return t.clone(memory_format=torch.contiguous_format)
     return t if t.stride(-1) == 1 or t.shape[-1] == 1 else t.contiguous()
 
 
-def _check_shape(name: str, t: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if t.shape != shape or t.dtype is not dtype or not t.is_cpu:
-        raise ValueError(
-            f"{name}: expected {list(shape)} {dtype} on the CPU, found {list(t.shape)} {t.dtype} on {t.device}"
-        )
+def _check(name: str, t: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Refuse a tensor that is given and does not fit."""
+    if t is not None and (
+        t.shape != shape or t.dtype is not dtype or not t.is_cpu or not (t.data_ptr() or not t.numel())
+    ):
+        found = f"{list(t.shape)} {t.dtype} on {t.device}"
+        raise ValueError(f"{name}: expected {list(shape)} {dtype} with memory on the CPU, found {found}")

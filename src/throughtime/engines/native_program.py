@@ -134,12 +134,12 @@ class _Call:
             )
 
     def run(self, code, backward, series, arriving, leaving, leaving_restart, gradients) -> None:
-        addresses = [native._address(w) for w in self.weights]
+        addresses = [_address(w) for w in self.weights]
         native._native.run_program(
-            code, self.dtype is torch.float64, backward, self.T, self.B, native._address(self.lengths), _distances(self.starts),
+            code, self.dtype is torch.float64, backward, self.T, self.B, _address(self.lengths), _distances(self.starts),
             self.reverse, native.num_threads or torch.get_num_threads(), addresses[: self.matrices], addresses[self.matrices :],
-            [n for t in series for n in _distances(t)], _pairs(self.initial), [native._address(t) for t in self.restart],
-            _pairs(arriving), _pairs(leaving), *([native._address(t) for t in own] for own in (leaving_restart, gradients)),
+            [n for t in series for n in _distances(t)], _pairs(self.initial), [_address(t) for t in self.restart],
+            _pairs(arriving), _pairs(leaving), *([_address(t) for t in own] for own in (leaving_restart, gradients)),
         )  # fmt: skip
 
 
@@ -150,10 +150,19 @@ def _shapes(program: Program) -> tuple[tuple[str, tuple[int, ...]], ...]:
     )
 
 
+def _address(t: Tensor | None) -> int:
+    """Of a tensor's first element; 0 for none, and for none alone."""
+    return 0 if t is None else t.data_ptr() or _refuse(t)
+
+
+def _refuse(t: Tensor) -> int:
+    raise ValueError(f"expected a tensor with memory of its own, found {type(t).__name__} of shape {list(t.shape)}")
+
+
 def _pairs(tensors) -> list[int]:
-    return [n for t in tensors for n in ((0, 0) if t is None else (native._address(t), t.stride(0)))]
+    return [n for t in tensors for n in ((0, 0) if t is None else (_address(t), t.stride(0)))]
 
 
 def _distances(t: Tensor | None) -> tuple[int, int, int]:
     """The address of a series, and how far it is from a step to the next, and from a row to the next."""
-    return (0, 0, 0) if t is None else (native._address(t), t.stride(0), t.stride(1))
+    return (0, 0, 0) if t is None else (_address(t), t.stride(0), t.stride(1))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from throughtime.engines import native
-from throughtime.engines.native import _address, _check_shape, _rows
 
 
 class Readout(NamedTuple):
@@ -50,22 +49,20 @@ def linear_cross_entropy(
 
     `by_row`: each row's loss, too. `row_scales` [N]: what each row's gradient is multiplied by, instead of what `mean` says.
     """
-    V, dtype = of.V.contiguous(), of.V.dtype
-    (k, d), N = V.shape, of.states.shape[0]
-    states, labels = _rows(of.states), of.labels.contiguous()
-    c, weights, scales = (None if t is None else t.contiguous() for t in (of.c, of.weights, row_scales))
-    _check_shape("input", states, (N, d), dtype)
-    _check_shape("target", labels, (N,), torch.int64)
-    for name, t, size in (("linear_bias", c, k), ("weight", weights, k), ("the gradient of each row", scales, N)):
-        if t is not None:
-            _check_shape(name, t, (size,), dtype)
+    (k, d), N, V = of.V.shape, of.states.shape[0], of.V
     losses = V.new_empty(N) if by_row else None
     dstates = V.new_empty((N, d)) if needs[0] else None
-    dV = torch.empty_like(V) if needs[1] else None
-    dc = V.new_empty(k) if needs[2] and c is not None else None
-    loss = native._native.readout(
-        dtype is torch.float64, N, d, k, states.data_ptr(), states.stride(0), V.data_ptr(), _address(c), labels.data_ptr(),
-        _address(weights), of.ignored, of.smoothing, mean, native.num_threads or torch.get_num_threads(), _address(scales),
-        _address(losses), _address(dstates), _address(dV), _address(dc),
-    )  # fmt: skip
+    dV = V.new_empty((k, d)) if needs[1] else None
+    dc = V.new_empty(k) if needs[2] and of.c is not None else None
+    outputs = losses, dstates, dV, dc
+    options = of.ignored, of.smoothing, mean, native.num_threads or torch.get_num_threads()
+    given = of.states, V, of.c, of.labels, of.weights
+    loss = native._native.readout(*given, *options, row_scales, *outputs)
+    if loss is None:  # copied where the kernel cannot read it as it lies
+        *given, row_scales = (None if t is None else native._whole(t) for t in (*given, row_scales))
+        names = "input", "linear_weight", "linear_bias", "target", "weight", "the gradient of each row"
+        shapes = (N, d), (k, d), (k,), (N,), (k,), (N,)
+        for name, t, shape in zip(names, (*given, row_scales), shapes, strict=True):
+            native._check(name, t, shape, torch.int64 if name == "target" else V.dtype)
+        loss = native._native.readout(*given, *options, row_scales, *outputs)
     return ReadoutResult(loss, losses, dstates, dV, dc)
