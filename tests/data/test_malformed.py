@@ -224,6 +224,31 @@ def test_a_compressed_archive_cannot_claim_what_deflate_cannot_hold(tmp_path):
         load(path)
 
 
+def test_an_array_may_not_claim_a_header_longer_than_its_file(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"\x93NUMPY\x02\x00" + (1 << 29).to_bytes(4, "little") + b"{" * 99)
+    with pytest.raises(DataError, match="a.npz: expected a NumPy array, found a header of 536,870,912 bytes"):
+        load(tmp_path / "a.npz")
+
+
+def test_texts_keep_their_labels_where_others_have_none(tmp_path):
+    """Rows that are left out are left out of both."""
+    lines = [f"good text {i}\tyes\n" if i % 2 else f"bad one {i}\tno\n" for i in range(12)]
+    (tmp_path / "whole.tsv").write_text("text\tlabel\n" + "".join(lines))
+    (tmp_path / "part.tsv").write_text("text\tlabel\nnothing known\t\n" + "".join(lines))
+    options = {"target": "label", "task": "classify", "split": (0, 0)}
+    whole, part = (load(tmp_path / f"{name}.tsv", **options).train for name in ("whole", "part"))
+    assert part.lengths.tolist() == whole.lengths.tolist()
+    assert part.x.tolist() == whole.x.tolist()
+    assert part.y.tolist() == whole.y.tolist()
+
+
+def test_a_sequence_without_a_label_gets_one_line(tmp_path):
+    (tmp_path / "a.csv").write_text("id,time,value,label\n0,1.5,a\n1,1,2.5,a\n2,0,0.5,b\n2,1,1.0,b\n")
+    with pytest.raises(DataError, match="a.csv") as error:
+        load(tmp_path / "a.csv", id="id", time="time", target="label", split=(0, 0))
+    assert "\n" not in str(error.value)
+
+
 def test_an_archive_may_not_take_much_more_memory_than_disk(tmp_path, monkeypatch):
     path = tmp_path / "zeros.npz"
     np.savez_compressed(path, x=np.zeros((40, 1000, 1)))

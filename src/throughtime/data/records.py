@@ -86,7 +86,8 @@ class Records:
                 tuple(column[cut] for column in x) if isinstance(x, tuple) else x[cut] for x, cut in zip(values, cuts)
             ]
 
-        return replace(self, inputs=pick(self.inputs), targets=None if self.targets is None else pick(self.targets))
+        whole = self.targets is None or self.task == "classify"  # a label of a sequence is not cut
+        return replace(self, inputs=pick(self.inputs), targets=self.targets if whole else pick(self.targets or ()))
 
     def reaching_back(self, begin: float, end: float) -> Records:
         """The series up to `end`, of which the steps before `begin`, as shares of the length, are context."""

@@ -126,7 +126,13 @@ def _array(place: str, file: BinaryIO, size: int) -> np.ndarray:
     """The array of an open file of `size` bytes, which are compared with what its header states before memory is taken."""
     try:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        width, read = (
+            (2, np.lib.format.read_array_header_1_0) if version == (1, 0) else (4, np.lib.format.read_array_header_2_0)
+        )
+        length = int.from_bytes(file.read(width), "little")
+        if length > size:
+            raise ValueError(f"a header of {length:,} bytes")
+        file.seek(-width, io.SEEK_CUR)
         shape, fortran, dtype = read(file)
     except ValueError as error:
         raise DataError(place, "a NumPy array", str(error).splitlines()[0]) from None

@@ -83,7 +83,7 @@ class _Rows:
     def _texts(self, series: pl.Series) -> list[Any]:
         strings = texts(series)
         self._keep(strings.is_not_null(), f"without {series.name}")
-        found = strings.drop_nulls().to_list()
+        found = strings.gather(self.rows).to_list()
         beside = self.target is not None and self.options.task in (None, "tag") and self._is_label_string(found)
         self.units = self.options.units or ("characters" if beside else choose_units(found))
         inputs = [symbols(text, self.units) for text in found]
