@@ -46,6 +46,14 @@ CodeTables::CodeTables(const std::map<std::string, Words>& tables, std::vector<d
     read("contractions", code.contractions);
     read("sums", code.sums);
     read("deliveries", code.deliveries);
+    shapes.matrices = tables.at("of_matrices");
+    const auto widths = [&](const char* name, std::vector<Index>& found) {
+        for (const auto& row : tables.at(name)) found.push_back(row.at(0));
+    };
+    widths("of_parameters", shapes.parameters);
+    widths("of_series", shapes.series);
+    widths("of_state", shapes.state);
+    widths("of_carried", shapes.carried);
     code.numbers = {numbers_.data(), static_cast<Index>(numbers_.size())};
     const auto& whole = tables.at("whole").at(0);
     code.head = {whole.at(0), whole.at(1)};

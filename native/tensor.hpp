@@ -54,11 +54,11 @@ class Views {
         return {found<S>(t, good), good ? t.distance(outer) : 0};
     }
 
-    /// [outer, inner, width]; with `exchanged`, steps are the inner dimension. Of integers, [outer, inner].
+    /// [outer, inner, width]; with `exchanged`, steps are the inner dimension. Of integers and marks, [outer, inner].
     template <class S>
     Series<S> series(const Tensor& t, Index outer, Index inner, Index width, bool exchanged) {
         if (!t.given) return {};
-        constexpr bool flat = std::is_integral_v<S>;
+        constexpr bool flat = std::is_integral_v<S>;  // bool, too
         const bool good = common<S>(t, flat ? 2 : 3) && t.size(0) == outer && t.size(1) == inner &&
                           (flat || last<S>(t, 2, width));
         S* const data = found<S>(t, good);
@@ -92,6 +92,7 @@ struct nanobind::detail::type_caster<throughtime::Tensor> {
     NB_TYPE_CASTER(throughtime::Tensor, const_name("torch.Tensor | None"))
 
     bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
+        value = {};  // a list's elements are cast one after the other by the same caster
         return source.is_none() || throughtime::look(source.ptr(), value);
     }
 };

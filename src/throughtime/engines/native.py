@@ -245,8 +245,9 @@ def _rows(t: Tensor) -> Tensor:
 
 def _check(name: str, t: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Refuse a tensor that is given and does not fit."""
-    if t is not None and (
-        t.shape != shape or t.dtype is not dtype or not t.is_cpu or not (t.data_ptr() or not t.numel())
-    ):
-        found = f"{list(t.shape)} {t.dtype} on {t.device}"
-        raise ValueError(f"{name}: expected {list(shape)} {dtype} with memory on the CPU, found {found}")
+    if t is None:
+        return
+    lost = "" if t.numel() == 0 or t.data_ptr() else "without memory "
+    if t.shape != shape or t.dtype is not dtype or not t.is_cpu or lost:
+        found = f"{list(t.shape)} {t.dtype} {lost}on {t.device}"
+        raise ValueError(f"{name}: expected {list(shape)} {dtype} on the CPU, found {found}")

@@ -57,7 +57,7 @@ def forward_code(program: Program, unit: int, symbols: bool, keep: bool) -> Any:
         coder.part(window)
     for k, window in enumerate(results):
         coder.sink(window, len(program.inputs) + k)
-    return coder.finish(bounds)
+    return coder.finish(bounds, [*program.inputs, *results])
 
 
 @lru_cache(maxsize=1024)
@@ -117,7 +117,8 @@ def backward_code(
         parameter, start, _ = s.parameter
         add = parameter in partial
         coder.deliver(a, b, names.index(parameter), 0, start, coder.widths[parameter], False, add)
-    return coder.finish(bounds)
+    read = [*program.inputs, *program.outputs, *program.kept, *program.upstream[: len(program.outputs)]]
+    return coder.finish(bounds, [*read, *program.inputs])
 
 
 @lru_cache(maxsize=1024)

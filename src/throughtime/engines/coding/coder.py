@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from throughtime.engines import native
@@ -17,6 +17,7 @@ from throughtime.programs.program import (
     Instruction,
     Product,
     Program,
+    Vector,
     Window,
     reads,
 )
@@ -352,8 +353,17 @@ class Coder:
     loaded: frozenset[str] = frozenset()  # vectors whose rows a contraction loads, and all that it reads
     summed: frozenset[str] = frozenset()
 
-    def finish(self, bounds: list[int]) -> Any:
-        symbols = self.program.inputs[0].width if self.symbols else 0
+    def finish(self, bounds: list[int], series: Iterable[Window | Vector]) -> Any:
+        """The tables. series: what has the widths of the call's series, in order."""
+        program = self.program
+        self.tables.rows |= {
+            "of_matrices": [[m.rows, m.columns] for m in program.matrices],
+            "of_parameters": [[v.width] for v in program.parameters],
+            "of_series": [[w.width] for w in series],
+            "of_state": [[v.width] for v in program.state],
+            "of_carried": [[v.width] for v in program.upstream[len(program.outputs) :]],
+        }
+        symbols = program.inputs[0].width if self.symbols else 0
         widest = max((row[1] for row in self.tables.rows["places"]), default=0)
         widest = max(
             [widest, *(p[6] for p in self.tables.rows["packings"]), *(c[5] for c in self.tables.rows["contractions"])]
