@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
+import throughtime as tt
+from throughtime.engines import native_program
 from throughtime.operators import program_ops
 from throughtime.operators.program_ops import run_program
 from throughtime.programs import Program, gru, lstm, parse
@@ -213,3 +215,12 @@ def test_forward_mode_and_batched_gradients(engine: str) -> None:
         run, tensors, check_forward_ad=True, check_backward_ad=False, check_batched_grad=False, fast_mode=True
     )
     torch.autograd.gradcheck(run, tensors, check_batched_grad=True, fast_mode=True)
+
+
+def test_the_way_back_runs_on_the_engine_of_the_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = tt.nn.GRU(3, 4), torch.randn(5, 2, 3)
+    with tt.engine("reference"):
+        states, _ = layer(x)
+    monkeypatch.setattr(native_program, "backward", lambda *_: pytest.fail("another engine has been asked"))
+    states.square().sum().backward()
+    assert layer.weight_hh_l0.grad is not None

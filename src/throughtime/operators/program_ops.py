@@ -175,13 +175,15 @@ def _all_gradients(found: Gradients) -> tuple[Tensor | None, ...]:
 
 
 class _Program(torch.autograd.Function):
-    """A program's run as autograd sees it: outputs and final states; with `keep`, what it saved comes after them."""
+    """A program's run as autograd sees it: outputs and final states; with `keep`, what it saved comes after them. The way back
+    runs on the engine of the way there, whichever has been chosen since."""
 
     @staticmethod
     def forward(ctx, call, at_once, keep, *tensors):
         (program, _), batch = call
+        ctx.engine = _engine(*call) if at_once else None
         if at_once:
-            outputs, final, kept = _engine(*call).forward(*call, True)
+            outputs, final, kept = ctx.engine.forward(*call, True)
             outputs, final = _unaliased(outputs), _unaliased(final)
         else:
             with ops._below_autograd():
@@ -223,10 +225,10 @@ class _Program(torch.autograd.Function):
         if has_changed(ctx.counts):
             ctx.aside.unchanged()
             with torch.no_grad():
-                outputs, _, kept = _engine(*call).forward(*call, True)
+                outputs, _, kept = (ctx.engine or _engine(*call)).forward(*call, True)
         if chosen is AT_ONCE and not torch.is_grad_enabled():
             needs = _needs(program, flags)
-            found = _engine(*call).backward(*call, Walk(outputs, (), kept), up, needs)
+            found = (ctx.engine or _engine(*call)).backward(*call, Walk(outputs, (), kept), up, needs)
             return None, None, None, *_all_gradients(found)
         if torch.is_grad_enabled():
             ctx.aside.unchanged()
