@@ -239,6 +239,33 @@ def test_how_often(every, expected) -> None:
     assert parse_every(every) == expected
 
 
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_a_checkpoint_comes_after_so_many_updates(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the beginning, after every N updates, and at the end."""
+    saved: list[int] = []
+    save = Checkpoints.save
+
+    def watched(self: Checkpoints, state: tuple) -> None:
+        saved.append(made)
+        save(self, state)
+
+    made = 0
+    monkeypatch.setattr(Checkpoints, "save", watched)
+    net, step = tt.ElmanNetwork(3, 4, 2), torch.optim.SGD.step
+
+    def stepped(self: torch.optim.SGD, *args: object) -> object:
+        nonlocal made
+        made += 1
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", stepped)
+    x, y = torch.randn(10, 5, 3), torch.zeros(10, 5, dtype=torch.int64)
+    checkpoint = Checkpoints(tmp_path / "saved", every=every)
+    tt.fit(net, (x, y), optimizer="sgd", batch_size=1, epochs=1, progress=False, checkpoint=checkpoint)
+    assert made == 10
+    assert saved == [0, *range(every, 11, every), 10]
+
+
 @pytest.mark.parametrize("every", [0, -1, "", "0min", "5 days", "1.5", "min", "1e3", "٣", "nan"])
 def test_how_often_is_checked(every) -> None:
     with pytest.raises(
