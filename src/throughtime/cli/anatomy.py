@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from throughtime.cli.options import NOWHERE, DataOptions, Json, Quiet, Whole
+from throughtime.cli.options import NOWHERE, DataOptions, Json, OwnCell, Quiet, Whole
 from throughtime.cli.terminal import print_json, quieten
 
 
@@ -23,6 +23,7 @@ def anatomy(
     steps: Whole = 200,
     out: Path | None = None,
     npz: Annotated[bool, Parameter(negative=())] = False,
+    cell: OwnCell = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -41,12 +42,14 @@ def anatomy(
         steps: how many steps, at most 1000.
         out: the page to write; anatomy.html in the folder where left out.
         npz: also write every array, to a .npz beside the page.
+        cell: package.module:Class, where the model is of such a cell.
         json: tell what was found for machines, beside writing the page.
         quiet: say nothing but results and errors.
     """
     quieten(quiet)
     from throughtime.anatomy.page import LONGEST
     from throughtime.anatomy.window import before_the_fault, window
+    from throughtime.cli.cells import own_cell
     from throughtime.cli.errors import CommandError, Refused, one_line, refusing
     from throughtime.cli.inputs import held_out, open_run
     from throughtime.learning.nonfinite import is_black_box, read_black_box
@@ -58,12 +61,12 @@ def anatomy(
             if is_black_box(run):
                 if around is not None or start != 1 or options.source is not None:
                     raise Refused("--start, --around, SOURCE: expected none, as the folder has the batch, found some")
-                box = read_black_box(run)
+                box = read_black_box(run, cell=own_cell(cell))
                 if not json:
                     print(box.report)
                 found, name = before_the_fault(box, instance=instance, steps=steps), "what led to the fault"
             else:
-                loaded = open_run(run)
+                loaded = open_run(run, cell)
                 dataset, part = held_out(loaded, options)
                 sequences = dataset.parts[part]
                 row = instance or 0

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughtime.cli.cells import own_cell
 from throughtime.cli.errors import Refused
-from throughtime.cli.options import TrainOptions
+from throughtime.cli.options import TrainOptions, is_own_cell
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset
@@ -50,6 +51,10 @@ def check_values(options: TrainOptions) -> None:
         value = getattr(options, name)
         if isinstance(value, float) and not 0 < value < math.inf:
             raise Refused(f"--{name.replace('_', '-')}: expected a positive number, found {value:g}")
+    if is_own_cell(options.cell) and options.initialization == "orthogonal":
+        raise Refused(
+            "--initialization: expected none with a cell of your own, which draws its weights, found orthogonal"
+        )
     if not 0 <= options.seed < 1 << 63:
         raise Refused(f"--seed: expected a whole number from 0 to 2^63 − 1, found {options.seed}")
 
@@ -71,7 +76,7 @@ def decided(options: TrainOptions, dataset: Dataset) -> TrainOptions:
     if embedding == "auto" and options.vectors is None:  # else as large as the vectors
         embedding = "none" if vocabulary is None or characters else EMBEDDING
     remembers = characters or np.median(dataset.train.lengths) >= REMEMBERED
-    initialization = "orthogonal" if remembers else "uniform"
+    initialization = "orthogonal" if remembers and not is_own_cell(options.cell) else "uniform"
     words = embedding != "none" and dataset.task == "tag"
     dropout = DROPOUT if by_row or words else 0.0
     lr = LR_OF_WORDS if words else LR
@@ -164,7 +169,7 @@ def _sequence_model(options: TrainOptions, dataset: Dataset) -> Any:
         input_dropout=float(options.input_dropout),
         readout_dropout=float(options.readout_dropout),
         nonlinearity=options.nonlinearity,
-        cell=options.cell,
+        cell=own_cell(options.cell) or options.cell,
         task=dataset.task,
     )
     if vectors is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughtime.cli.options import NOWHERE, DataOptions, Horizon, Json, Quiet, Season
+from throughtime.cli.options import NOWHERE, DataOptions, Horizon, Json, OwnCell, Quiet, Season
 from throughtime.cli.terminal import print_json, quieten
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def evaluate(
     *,
     horizon: Horizon | None = None,
     season: Season = None,
+    cell: OwnCell = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -29,6 +30,7 @@ def evaluate(
         run: the run folder.
         horizon: steps ahead that forecasts are measured for; those of the training where left out.
         season: steps after which the series repeat themselves; those of the training where left out.
+        cell: package.module:Class, where the model is of such a cell.
         json: for machines.
         quiet: say nothing but results and errors.
     """
@@ -38,7 +40,7 @@ def evaluate(
     from throughtime.cli.inputs import held_out, open_run
 
     with refusing():
-        loaded = open_run(run)
+        loaded = open_run(run, cell)
         dataset, part = held_out(loaded, options)
         measured, baselines = _measure(loaded, dataset, part, horizon, season)
     if json:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from throughtime.cli.options import Json, Quiet
+from throughtime.cli.options import Json, OwnCell, Quiet
 from throughtime.cli.terminal import print_json, quieten
 
 
-def export(run: Path, /, *, out: Path | None = None, json: Json = False, quiet: Quiet = False) -> None:
+def export(
+    run: Path, /, *, out: Path | None = None, cell: OwnCell = None, json: Json = False, quiet: Quiet = False
+) -> None:
     """Write a trained model as an ONNX file, for onnxruntime and other programs that read it.
 
     The number of sequences and of steps stay free, sequences may be of different lengths, and a state may be carried from one
@@ -17,6 +19,7 @@ def export(run: Path, /, *, out: Path | None = None, json: Json = False, quiet: 
     Args:
         run: the run folder.
         out: the file to write; model.onnx in the run folder where left out.
+        cell: package.module:Class, where the model is of such a cell.
         json: for machines.
         quiet: say nothing but results and errors.
     """
@@ -26,7 +29,7 @@ def export(run: Path, /, *, out: Path | None = None, json: Json = False, quiet: 
     from throughtime.export.onnx_files import CHECKED_AT, ExportError, to_onnx
 
     with refusing():
-        loaded = open_run(run)
+        loaded = open_run(run, cell)
         path = run / "model.onnx" if out is None else out
         try:
             difference = to_onnx(loaded, path)

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughtime.cli.cells import own_cell
 from throughtime.cli.options import DataOptions, SourceOptions, TrainOptions, check_kinds
 
 if TYPE_CHECKING:
@@ -88,14 +89,14 @@ def arguments(given: dict[str, Any]) -> dict[str, Any]:
     return {"text_encoding" if name == "encoding" else name: value for name, value in given.items()}
 
 
-def open_run(path: Path) -> Run:
-    """The run in a folder, with options that can be those of a training.
+def open_run(path: Path, cell: str | None = None) -> Run:
+    """The run in a folder, with options that can be those of a training. `cell`: package.module:Class of a model of such.
 
     Raises: ValueError: it is not a run, or a file of it is wrong; the message names it.
     """
     from throughtime.learning.run import load
 
-    run = load(path)
+    run = load(path, cell=own_cell(cell))
     check_kinds(run.config, path / "config.toml")
     return run
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter, Token
 
-from throughtime.untrusted.showing import short
+from throughtime.untrusted.showing import did_you_mean, short
 
 DATA = Group("Data", sort_key=1)
 MODEL = Group("Model", sort_key=2)
@@ -39,6 +39,28 @@ def whole(hint: Any, tokens: tuple[Token, ...]) -> int | str:
 Whole = Annotated[int, Parameter(converter=whole)]
 Horizon = Annotated[int, Parameter(group=FORECAST, converter=whole)]
 Season = Annotated[int | None, Parameter(group=FORECAST, converter=whole)]
+
+
+def a_cell(_hint: Any, tokens: tuple[Token, ...]) -> str:
+    """The name of a built-in cell, or package.module:Class."""
+    found = tokens[0].value
+    if found not in CELLS and not is_own_cell(found):
+        meant = did_you_mean(found, CELLS)
+        hint = "" if meant is None else f'; did you mean "{meant}"?'
+        raise ValueError(f"expected {', '.join(CELLS)} or package.module:Class, found {short(found)!r}{hint}")
+    return found
+
+
+def is_own_cell(name: str) -> bool:
+    """Whether it names a cell of the user's, package.module:Class."""
+    module, colon, path = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))
+
+
+CELLS = ("elman", "lstm", "gru")
+"""The built-in cells by name."""
+
+OwnCell = Annotated[str | None, Parameter(converter=a_cell)]
 
 
 Json = Annotated[bool, Parameter(negative=())]
@@ -127,8 +149,9 @@ class TrainOptions(SourceOptions):
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""
-    cell: Annotated[Literal["elman", "lstm", "gru"], Parameter(group=MODEL)] = "elman"
-    """What the recurrence is: the textbook's, or one with gates."""
+    cell: Annotated[str, Parameter(group=MODEL, converter=a_cell)] = "elman"
+    """What the recurrence is: elman, the textbook's; lstm or gru, with gates; or package.module:Class, a PyTorch module of your
+    own (or of throughtime.cells) made as Class(inputs, states), to be given again to whatever reads the run."""
     nonlinearity: Annotated[Literal["tanh", "relu", "logistic", "identity"], Parameter(group=MODEL)] = "tanh"
     """σ of the states of an Elman recurrence."""
     initialization: Annotated[Literal["auto", "uniform", "orthogonal"], Parameter(group=MODEL)] = "auto"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from throughtime.cli.errors import Refused, refusing
-from throughtime.cli.options import NOWHERE, DataOptions, Json, Quiet, Whole
+from throughtime.cli.options import NOWHERE, DataOptions, Json, OwnCell, Quiet, Whole
 from throughtime.cli.terminal import quieten
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def predict(
     steps: Annotated[Whole | None, AHEAD] = None,
     temperature: Annotated[float, AHEAD] = 1.0,
     seed: Annotated[Whole, AHEAD] = 0,
+    cell: OwnCell = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,6 +46,7 @@ def predict(
         steps: symbols that a language model writes (200 where left out), or values that are forecast (1).
         temperature: of a language model: below 1 favours likelier symbols; 0 takes the likeliest.
         seed: of what a language model draws.
+        cell: package.module:Class, where the model is of such a cell.
         json: for machines: an object per sequence and line.
         quiet: say nothing but results and errors.
     """
@@ -54,7 +56,7 @@ def predict(
     if options.source is not None and text is not None:
         raise Refused("expected SOURCE or --text, found both")
     with refusing():
-        loaded = open_run(run)
+        loaded = open_run(run, cell)
         task = loaded.encoding.task
         if task == "lm":
             _write(loaded, options, text, 200 if steps is None else steps, temperature, seed, json)

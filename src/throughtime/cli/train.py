@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughtime.cli.cells import own_cell
 from throughtime.cli.errors import CommandError, Refused, one_line, refusing
 from throughtime.cli.options import DEFAULTS, TrainOptions
 from throughtime.cli.parser import ENVIRONMENT
@@ -59,7 +60,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
     watch = _watch(options, dataset) if options.watch and leads else None
     callbacks = [*followed, *([] if watch is None else [watch])]
     with _computing_on(options.engine):
-        with unfinished.telling_what_is_left(out):
+        with unfinished.telling_what_is_left(out, options.cell):
             history = _fit(model, options, dataset, out, fabric, callbacks)
         leave()
         if not leads:
@@ -70,7 +71,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             dataset = replace(dataset, encoding=_calibrated(options, dataset, model))
         results = _measure(options, dataset, model, history)
         checksums = {name: checksum(part) for name, part in dataset.parts.items()}
-        with unfinished.telling_what_is_left(out):
+        with unfinished.telling_what_is_left(out, options.cell):
             run.save(
                 out,
                 model,
@@ -88,7 +89,7 @@ def train(options: TrainOptions = DEFAULTS) -> None:
             return
         print(report.headline(last, dataset.name, results[last]))
         print(report.results(results[last], results["baselines"]))
-        samples.show_sample(run.load(out), dataset.parts[last])
+        samples.show_sample(run.load(out, cell=own_cell(options.cell)), dataset.parts[last])
         print(f"run folder: {out}")
         if sentence := report.warning(results[last], results["baselines"]):
             print(sentence)
@@ -149,7 +150,7 @@ def _fit(
 
     assert isinstance(options.epochs, int)  # `choices.decided` has seen to that
     folder = unfinished.folder(out)
-    resume = unfinished.how_to_go_on(out)
+    resume = unfinished.how_to_go_on(out, options.cell)
     try:
         with refusing():
             every, config = options.checkpoint_every, options.resolved()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime.cli.errors import CommandError, Refused, one_line, refusing
-from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions, check_kinds
+from throughtime.cli.options import ABOUT_FILES, DEFAULTS, TrainOptions, check_kinds, is_own_cell
 
 FREE_TO_CHANGE = (*ABOUT_FILES, "on_nonfinite")
 
@@ -39,18 +39,19 @@ def begun(out: Path) -> bool:
     return bool(numbered(folder(out)))
 
 
-def how_to_go_on(out: Path) -> str:
-    """The command that resumes the training of the run `out`."""
-    return f"to go on: throughtime train --resume --out {shlex.quote(str(out))}"
+def how_to_go_on(out: Path, cell: str) -> str:
+    """The command that resumes the training of the run `out`, of a model of this cell."""
+    again = f" --cell {cell}" if is_own_cell(cell) else ""
+    return f"to go on: throughtime train --resume --out {shlex.quote(str(out))}{again}"
 
 
 @contextmanager
-def telling_what_is_left(out: Path) -> Iterator[None]:
+def telling_what_is_left(out: Path, cell: str) -> Iterator[None]:
     """Within the block, a file that cannot be written ends the command with a line that tells what there is to go on from."""
     try:
         yield
     except OSError as error:
-        left = f"the last checkpoint is whole; {how_to_go_on(out)}"
+        left = f"the last checkpoint is whole; {how_to_go_on(out, cell)}"
         if not begun(out):
             clear(out)
             left = "nothing has been trained yet; try again where there is room to write, or with another --out"
@@ -99,6 +100,10 @@ def _resumed(options: TrainOptions, out: Path) -> TrainOptions | None:
         return None
     with refusing():
         config = checked(read_config(folder(out)), folder(out))
+    if is_own_cell(config.get("cell", "")) and options.cell != config["cell"]:
+        raise Refused(
+            f"--cell: expected {config['cell']} to be given again, as the training began, found {options.cell}"
+        )
     for name in config.keys() - set(FREE_TO_CHANGE):
         given: Any = getattr(options, name)
         given = absolute(given) if name in FILES else given

@@ -58,6 +58,11 @@ class CellLayers(Recurrent):
         self.input_size, self.hidden_size = m, d
         super().__init__(made, m, num_layers=num_layers, bidirectional=bidirectional, dropout=dropout, batch_first=True)
 
+    def _width(self, cell: nn.Module, n: int) -> int:
+        """Without memory a cell that looks at values cannot run: what is built so, to be measured, is taken at its word."""
+        without_memory = next(cell.parameters(), torch.empty(0)).is_meta
+        return self.hidden_size if without_memory else super()._width(cell, n)
+
     def state_sizes(self) -> tuple[tuple[int, ...], ...]:
         """The trailing shape of each part of a cell's state."""
         return tuple(shape.size for shape in self._structure()[1])
