@@ -135,6 +135,7 @@ def test_a_run_is_read_with_its_cell_alone(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match=r"cell: expected .*:Pair, found throughtime.cells.gates:LiGRU"):
         tt.load(tmp_path / "run", cell=LiGRU)
 
+
 class Branching(torch.nn.Module):
     """A step that looks at values, which no program can be and nothing without memory can do."""
 
@@ -154,7 +155,6 @@ def test_a_model_whose_cell_looks_at_values_is_kept_and_read(tmp_path: Path) -> 
     encoding = Encoding("tag", ("low", "high"), features=("p", "q"), input_scale=Standardizer((0.0, 0.0), (1.0, 1.0)))
     run.save(tmp_path / "run", model, encoding, config={}, history=History(), metrics={})
     torch.testing.assert_close(tt.load(tmp_path / "run", cell=Branching).model(x), model(x), rtol=0, atol=0)
-
 
 
 def test_a_black_box_is_read_with_its_cell(tmp_path: Path) -> None:
