@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test test-triton test-gpu bench-gpu format lint bench docs fuzz sanitize clean
+.PHONY: train test test-triton test-gpu bench-gpu format lint bench docs fuzz mutate sanitize clean
 .DEFAULT_GOAL := train
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.* native/*/*.*)
@@ -52,6 +52,9 @@ docs: $(INSTALLED)  ## the documentation as a web site, in site/; a broken link 
 FUZZ ?= 10000
 fuzz: $(INSTALLED)  ## the tests that draw their cases or take part of a grid, on many cases or the whole of it: FUZZ=number
 	THROUGHTIME_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto $$(grep -rl --include='test_*.py' THROUGHTIME_FUZZ tests)
+
+mutate: $(INSTALLED)  ## the code broken on purpose, one listed change at a time, and a test that must fail: takes an hour or two
+	$(BIN)/python tools/mutate.py
 
 SANITIZED := build/sanitize
 sanitize: $(INSTALLED)  ## the kernel's tests under AddressSanitizer and UndefinedBehaviorSanitizer
