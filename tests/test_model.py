@@ -267,3 +267,21 @@ def test_threads_are_chosen() -> None:
         assert_close(W, found[0], 1e-5, "W")
     with pytest.raises(ValueError, match=r"^threads: expected at least 1, found 0$"):
         tt.set_num_threads(0)
+
+
+@pytest.mark.parametrize("kind", ["ElmanNetwork", "elman", "lstm", "gru"])
+def test_weights_begin_anywhere_within_their_bound(kind):
+    torch.manual_seed(0)
+    if kind == "ElmanNetwork":
+        drawn = dict(tt.ElmanNetwork(50, 100, 40).named_parameters())
+    else:
+        model = tt.SequenceModel(50, 100, 40, cell=kind)
+        drawn = {name: p for name, p in model.named_parameters() if name != "rnn.bias_ih_l0" or kind != "lstm"}
+    for name, p in drawn.items():
+        if kind == "lstm" and name == "rnn.bias_hh_l0":  # of the forget gate 0
+            p = torch.cat([p[:100], p[200:]])
+        bound = 100**-0.5
+        assert p.abs().max() <= bound, name
+        assert p.max() > 0.9 * bound, name
+        assert p.min() < -0.9 * bound, name
+        assert abs(p.std() / (bound / 3**0.5) - 1) < 0.2, name

@@ -423,5 +423,14 @@ def test_objects_in_memory_are_read_alike():
         assert np.array_equal(load(other, split=(0, 0)).train.x, one)
 
 
+def test_a_folder_is_a_folder_whatever_it_is_called(tmp_path):
+    for label in ("up", "down"):
+        (tmp_path / "old.txt" / label).mkdir(parents=True)
+        for i in range(6):
+            (tmp_path / "old.txt" / label / f"{i}.txt").write_text(f"{label} and {i} more words than one\n")
+    found = load(tmp_path / "old.txt", split=(0, 0))
+    assert (found.task, sorted(found.encoding.labels), len(found.train)) == ("classify", ["down", "up"], 12)
+
+
 def test_options_are_the_ones_that_are_taken():
     assert Options(time=("a",)).stated == {"time": ("a",)}

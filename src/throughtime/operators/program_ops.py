@@ -181,9 +181,9 @@ class _Program(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, at_once, keep, *tensors):
         (program, _), batch = call
-        ctx.engine = _engine(*call) if at_once else None
-        if at_once:
-            outputs, final, kept = ctx.engine.forward(*call, True)
+        ctx.engine = engine = _engine(*call) if at_once else None
+        if engine is not None:
+            outputs, final, kept = engine.forward(*call, True)
             outputs, final = _unaliased(outputs), _unaliased(final)
         else:
             with ops._below_autograd():
