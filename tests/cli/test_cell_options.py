@@ -36,7 +36,7 @@ def test_a_gated_cell_from_training_to_use(command, cell):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--cell", "lsmt"), "found 'lsmt'; did you mean \"lstm\"?"),
+        (("--cell", "lsmt"), "found 'lsmt'. Did you mean \"lstm\"?"),
         (
             ("--cell", "no.such.module:Cell"),
             "--cell: expected a module that can be imported, found ModuleNotFoundError",

@@ -46,7 +46,7 @@ def a_cell(_hint: Any, tokens: tuple[Token, ...]) -> str:
     found = tokens[0].value
     if found not in CELLS and not is_own_cell(found):
         meant = did_you_mean(found, CELLS)
-        hint = "" if meant is None else f'; did you mean "{meant}"?'
+        hint = "" if meant is None else f'. Did you mean "{meant}"?'
         raise ValueError(f"expected {', '.join(CELLS)} or package.module:Class, found {short(found)!r}{hint}")
     return found
 
@@ -57,7 +57,8 @@ def is_own_cell(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))
 
 
-CELLS = ("elman", "lstm", "gru")
+BuiltIn = Literal["elman", "lstm", "gru"]
+CELLS = get_args(BuiltIn)
 """The built-in cells by name."""
 
 OwnCell = Annotated[str | None, Parameter(converter=a_cell)]
@@ -149,7 +150,7 @@ class TrainOptions(SourceOptions):
 
     states: Annotated[int, Parameter(group=MODEL, converter=whole)] = 128
     """Number d of states."""
-    cell: Annotated[str, Parameter(group=MODEL, converter=a_cell)] = "elman"
+    cell: Annotated[BuiltIn | str, Parameter(group=MODEL, converter=a_cell)] = "elman"
     """What the recurrence is: elman, the textbook's; lstm or gru, with gates; or package.module:Class, a PyTorch module of your
     own (or of throughtime.cells) made as Class(inputs, states), to be given again to whatever reads the run."""
     nonlinearity: Annotated[Literal["tanh", "relu", "logistic", "identity"], Parameter(group=MODEL)] = "tanh"
