@@ -133,11 +133,15 @@ def saved_apart(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Sequence[Tenso
     """
     if type(outputs[0]) is not Tensor:
         return [], outputs
-    counts = [t.detach() for t in outputs]
-    if not _modes():  # which may not know what follows
-        for count, t in zip(counts, outputs, strict=True):
+    counts, apart = [], []
+    known = not _modes()  # a mode may not know what follows
+    for t in outputs:
+        count = t.detach()
+        if known:
             count.data = _NOTHING if t.is_cpu else t.new_empty(0)
-    return counts, [t.data for t in outputs]
+        counts.append(count)
+        apart.append(t.data)
+    return counts, apart
 
 
 def has_changed(counts: Sequence[Tensor]) -> bool:

@@ -19,8 +19,8 @@ def new_like(x: Tensor, W: Tensor, width: int) -> Tensor:
     """A new tensor of the first two dimensions of x and `width`, laid out like x, of the dtype and device of W."""
     first, second = x.shape[:2]
     if _swapped(x):
-        return W.new_empty((second, first, width)).transpose(0, 1)
-    return W.new_empty((first, second, width))
+        return W.new_empty(second, first, width).transpose(0, 1)
+    return W.new_empty(first, second, width)
 
 
 def laid_out_like(x: Tensor, steps: Tensor) -> Tensor:

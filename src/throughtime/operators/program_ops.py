@@ -327,8 +327,8 @@ def _shapes(text, inputs, weights, initial, restart, lengths, starts, reverse, k
     like = weights[0] if weights else x
     T, B = x.shape[:2]
     outputs = [new_like(x, like, w.width) for w in program.outputs]
-    final = [like.new_empty((B, w.width)) for w in program.next]
-    return [*outputs, *final, *(like.new_empty((T, B, w.width)) for w in program.kept if keep)]
+    final = [like.new_empty(B, w.width) for w in program.next]
+    return [*outputs, *final, *(like.new_empty(T, B, w.width) for w in program.kept if keep)]
 
 
 def _backward_shapes(
@@ -341,8 +341,8 @@ def _backward_shapes(
     return [
         *(new_like(x, like, v.width) for x, v, need in zip(inputs, program.inputs, to_inputs, strict=True) if need),
         *(w.new_empty(w.shape) for w, need in zip(weights, to_weights, strict=True) if need),
-        *(like.new_empty((B, v.width)) for v, need in zip(program.state, to_initial, strict=True) if need),
-        *(like.new_empty((v.width,)) for v, need in zip(program.state, to_restart) if need),
+        *(like.new_empty(B, v.width) for v, need in zip(program.state, to_initial, strict=True) if need),
+        *(like.new_empty(v.width) for v, need in zip(program.state, to_restart) if need),
     ]
 
 
