@@ -321,6 +321,13 @@ def placed(name: str, place: str, made: Any) -> list[Tensor]:
 
 
 @each_layer
+@pytest.mark.parametrize("place", ["x", "state", "upstream"])
+def test_a_tensor_without_strides_is_refused_by_its_layout(name: str, place: str) -> None:
+    with tt.engine("native"), pytest.raises(TypeError, match=r"expected (a )?dense tensors?, found.* torch.sparse_coo"):
+        placed(name, place, Tensor.to_sparse)
+
+
+@each_layer
 @pytest.mark.parametrize("place", PLACES)
 def test_zeros_without_memory(name: str, place: str, engine: str) -> None:
     found = placed(name, place, lambda t: torch._efficientzerotensor(t.shape))

@@ -288,6 +288,8 @@ class Layers(nn.RNNBase):
     ) -> Tensor | None:
         """Refuse what does not fit, with the types of error of torch.nn's layers. Returns the lengths as the engines take
         them."""
+        if x.layout is not torch.strided:
+            raise TypeError(f"input: expected a dense tensor, found {x.layout}")
         B, T = x.shape[:2] if batch_first else x.shape[1::-1]
         if lengths is not None and x.numel():
             lengths = check_lengths(lengths, B, T)
