@@ -230,8 +230,9 @@ def _readable(x, U, W, b, b_hh, s0, lengths, batch_first):
 
 
 def _lazy(t: Tensor) -> bool:
-    """Whether the values are not what lies in memory: PyTorch's negative bit, and its zeros without memory. Raises: TypeError: a
-    tensor without strides, such as a sparse one."""
+    """Whether the values are not what lies in memory: PyTorch's negative bit, and its zeros without memory.
+
+    Raises: TypeError: a tensor without strides, such as a sparse one."""
     if t.layout is not torch.strided:
         raise TypeError(f"expected dense tensors, found one of shape {list(t.shape)} with layout {t.layout}")
     return t.is_neg() or t._is_zerotensor()
