@@ -71,7 +71,9 @@ def backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: Upstrea
 
 def _like(recurrence: Recurrence, batch: Batch) -> Tensor:
     """A tensor of the dtype of the call."""
-    like = next((w for w in (*recurrence.weights, *batch.inputs) if w.is_floating_point()), torch.empty(0))
+    like = recurrence.weights[0] if recurrence.weights else batch.inputs[0]
+    if not like.is_floating_point():
+        like = next((w for w in (*recurrence.weights, *batch.inputs) if w.is_floating_point()), like)
     if like.dtype is not torch.float32 and like.dtype is not torch.float64:
         raise TypeError(f"{recurrence.program.name}: expected float32 or float64, found {like.dtype}")
     return like

@@ -251,10 +251,9 @@ class Layers(nn.RNNBase):
             lengths=over.lengths,
             starts=starts,
             reverse=over.reverse,
+            stacked=True,
         )
-        # The final states are no views, which could not be cut from the graph in place.
-        states = states.transpose(0, 1).contiguous() if over.batch_first else states
-        return states, tuple(torch.stack((part,)) for part in final)
+        return states.transpose(0, 1).contiguous() if over.batch_first else states, final
 
     def recurrences(self) -> list[tuple[Program, tuple[Tensor, ...]]]:
         """The program of every layer and direction, and its weights in the program's order."""

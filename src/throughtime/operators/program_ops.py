@@ -71,6 +71,7 @@ def run_program(
     starts: Tensor | None = None,
     restart: Sequence[Tensor | None] = (),
     reverse: bool = False,
+    stacked: bool = False,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """A program's outputs at every step and its state after the last one; differentiable any number of times.
 
@@ -84,8 +85,10 @@ def run_program(
         restart: the state that a piece starts from, [width] for each part; zero where None or left out. `initial` belongs to
             the piece walked first, unless `starts` marks its first step.
         reverse: walk each row from its last step to its first.
+        stacked: whether the last states have a leading dimension of 1, as a layer's have: no views, which could not be cut from
+            the graph in place.
 
-    Returns: the outputs, [T, B, width] each, and each row's last state, [B, width] for each part.
+    Returns: the outputs, [T, B, width] each, and each row's last state, [B, width] ([1, B, width] where stacked) for each part.
 
     Which way a call takes is told in `dispatch`.
 
@@ -104,11 +107,12 @@ def run_program(
         found = _program(program.text, batch.inputs, weights, batch.initial, restart, lengths, starts, reverse, False)
         outputs, final = _parted(found, len(program.outputs), len(program.next))
     elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        found = _apply_program(_Call(recurrence, batch), True, False, *tensors)
+        found = _apply_program(_Call(recurrence, batch), True, False, stacked, *tensors)
         outputs, final = _parted(found, len(program.outputs), len(program.next))
+        return outputs, final
     else:
         outputs, final, _ = _engine(recurrence, batch).forward(recurrence, batch, False)
-    return tuple(outputs), tuple(final)
+    return tuple(outputs), tuple(torch.stack((part,)) for part in final) if stacked else tuple(final)
 
 
 def _engine(recurrence: Recurrence, batch: Batch) -> ModuleType:
@@ -175,21 +179,23 @@ def _all_gradients(found: Gradients) -> tuple[Tensor | None, ...]:
 
 
 class _Program(torch.autograd.Function):
-    """A program's run as autograd sees it: outputs and final states; with `keep`, what it saved comes after them. The way back
-    runs on the engine of the way there, whichever has been chosen since."""
+    """A program's run as autograd sees it: outputs and final states, `stacked` as those of `run_program`; with `keep`, what it
+    saved comes after them. The way back runs on the engine of the way there, whichever has been chosen since."""
 
     @staticmethod
-    def forward(ctx, call, at_once, keep, *tensors):
+    def forward(ctx, call, at_once, keep, stacked, *tensors):
         (program, _), batch = call
         ctx.engine = engine = _engine(*call) if at_once else None
         if engine is not None:
             outputs, final, kept = engine.forward(*call, True)
             outputs, final = _unaliased(outputs), _unaliased(final)
+            if stacked:
+                final = tuple(part.resize_(1, *part.shape) for part in final)  # no view, and quicker than torch.stack
         else:
             with ops._below_autograd():
                 found = _program(*call.arguments(), True)
             outputs, final, kept = _parted(found, len(program.outputs), len(program.next), len(program.kept))
-        ctx.program, ctx.reverse, ctx.count = program, batch.reverse, len(tensors)
+        ctx.program, ctx.reverse, ctx.stacked, ctx.count = program, batch.reverse, stacked, len(tensors)
         # Saved apart from what is returned, which may be changed in place: then it is computed anew.
         ctx.counts, apart = saved_apart((*outputs, *kept) if keep else outputs)
         series = apart if keep else (*apart, *kept)
@@ -204,7 +210,7 @@ class _Program(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *upstream):
-        program, flags = ctx.program, ctx.needs_input_grad[3:]
+        program, flags = ctx.program, ctx.needs_input_grad[4:]
         lengths, starts, *saved = ctx.saved_tensors
         first, _ = _aside(program)
         saved[first:first] = ctx.aside.tensors
@@ -212,6 +218,8 @@ class _Program(torch.autograd.Function):
         call = _Call.of(program, lengths, starts, ctx.reverse, tensors)
         outputs, kept = _parted(series, len(program.outputs), len(program.kept))
         up = Upstream(*_parted(upstream, len(program.outputs), len(program.next)))
+        if ctx.stacked:
+            up = up._replace(final=tuple(None if part is None else part[0] for part in up.final))
         chosen = way((*upstream, *saved))
         if chosen is COMPOSITE:
             found = one_by_one(partial(_Program.backward, ctx), upstream, saved)
@@ -221,7 +229,7 @@ class _Program(torch.autograd.Function):
             ctx.aside.unchanged()
             walk = reference_program.forward(*call, True)
             found = reference_program.backward(*call, walk, up, _needs(program, flags))
-            return None, None, None, *_all_gradients(found)
+            return None, None, None, None, *_all_gradients(found)
         if has_changed(ctx.counts):
             ctx.aside.unchanged()
             with torch.no_grad():
@@ -229,11 +237,11 @@ class _Program(torch.autograd.Function):
         if chosen is AT_ONCE and not torch.is_grad_enabled():
             needs = _needs(program, flags)
             found = (ctx.engine or _engine(*call)).backward(*call, Walk(outputs, (), kept), up, needs)
-            return None, None, None, *_all_gradients(found)
+            return None, None, None, None, *_all_gradients(found)
         if torch.is_grad_enabled():
             ctx.aside.unchanged()
         found = iter(_program_backward(*call.arguments(), outputs, kept, *up, flags))
-        return None, None, None, *(next(found) if need else None for need in flags)
+        return None, None, None, None, *(next(found) if need else None for need in flags)
 
 
 _apply_program: Any = untransformed(_Program)
@@ -386,7 +394,7 @@ def _with_autograd(text, inputs, weights, initial, restart, lengths, starts, rev
     tensors = (*inputs, *weights, *initial, *restart)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         call = _Call.of(parse(text), lengths, starts, reverse, tensors)
-        return list(_Program.apply(call, unwatched(), keep, *tensors))
+        return list(_Program.apply(call, unwatched(), keep, False, *tensors))
     with ops._below_autograd():
         return _program(text, inputs, weights, initial, restart, lengths, starts, reverse, keep)
 
