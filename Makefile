@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test test-triton test-gpu bench-gpu format lint bench docs fuzz mutate sanitize clean
+.PHONY: train test test-triton test-gpu bench-gpu format lint bench papers docs fuzz mutate sanitize clean
 .DEFAULT_GOAL := train
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*.* native/*/*.*)
@@ -45,6 +45,9 @@ bench: $(INSTALLED)  ## time the learning step, the anatomy and an epoch beside 
 	$(BIN)/throughtime bench --ragged
 	$(BIN)/python benchmarks/anatomy.py
 	$(BIN)/python benchmarks/epoch.py
+
+papers: $(INSTALLED)  ## every experiment of throughtime reproduce, for its page in docs/reproductions: takes half an hour
+	$(BIN)/python tools/reproductions.py
 
 docs: $(INSTALLED)  ## the documentation as a web site, in site/; a broken link is an error
 	PYTHONPATH=tools $(BIN)/zensical build --strict -f mkdocs.yml

@@ -28,7 +28,9 @@ def test_every_python_block_runs(document: str, tmp_path: Path, monkeypatch: pyt
             exec(compile("\n" * before + block[1], document, "exec"), namespace)
 
 
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_what_a_document_links_to_is_there(document: Path) -> None:
     text = FENCE.sub("", document.read_text(encoding="utf-8"))
     targets = {found[1] or found[2] for found in LINK.finditer(text)}

@@ -202,7 +202,7 @@ PLACES = {
     "before the first update": "throughtime.learning.learner.Learner.begin",
     "measuring": "throughtime.cli.train._measure",
     "writing the run": "throughtime.learning.run.write_checksums",
-    "renaming it": "throughtime.learning.run._take_place",
+    "renaming it": "throughtime.data.files._take_place",
     "clearing up": "throughtime.cli.unfinished.clear",
     "drawing": "throughtime.cli.pictures.as_png",
     "printing": "throughtime.cli.report.results",

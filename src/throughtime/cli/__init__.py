@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-VERBS = ("look", "train", "evaluate", "predict", "anatomy", "export", "bench", "doctor")
+VERBS = ("look", "train", "evaluate", "predict", "anatomy", "export", "reproduce", "bench", "doctor")
 """Each is a function of its own name in `throughtime.cli.<verb>`."""
 
 

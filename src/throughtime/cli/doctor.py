@@ -6,6 +6,7 @@ import json as json_module
 import os
 import platform
 import sys
+from contextlib import suppress
 from typing import Any
 
 from throughtime.cli.options import Json, Quiet
@@ -40,7 +41,9 @@ def doctor(*, json: Json = False, quiet: Quiet = False) -> None:
     if json:
         print(json_module.dumps(found, indent=2))
         return
-    rows = {name: found[name] or "missing" for name in ("throughtime", "python", "platform", "torch", "numpy")}
+    rows = {
+        name: found[name] or "missing" for name in ("throughtime", "python", "platform", "processor", "torch", "numpy")
+    }
     rows |= {"engine": _engine_line(found["engine"])}
     rows |= {"instruction set": found["instruction_set"] or "unknown", "threads": _threads_line(found["threads"])}
     for name, version in found["optional"].items():
@@ -60,6 +63,7 @@ def examine() -> dict[str, Any]:
         **{name: _version(name) for name in REQUIRED},
         "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
         "platform": f"{platform.platform()}, {os.cpu_count()} cores",
+        "processor": processor(),
         **computing,
         "optional": {name: _version(name) for name in OPTIONAL},
     }
@@ -69,11 +73,21 @@ def environment() -> dict[str, Any]:
     """What is needed to repeat a run, besides its options and data: a part of `examine`, in values that TOML knows."""
     found = examine()
     return {
-        **{name: found[name] for name in (*REQUIRED, "platform", "instruction_set")},
+        **{name: found[name] for name in (*REQUIRED, "platform", "processor", "instruction_set")},
         "python": platform.python_version(),
         "engine": found["engine"]["runs"],
         "threads": found["threads"]["torch"],
     }
+
+
+def processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

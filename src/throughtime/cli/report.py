@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from throughtime.untrusted.showing import short
+from throughtime.untrusted.showing import LONGEST, short
 
 LABELS = {
     "accuracy": "accuracy",
@@ -99,9 +99,9 @@ def _forecasts(measured: Mapping[str, Any]) -> str:
     return found
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells in columns, the first aligned to the left, the others to the right; a long name is cut."""
-    rows = [[short(cell) for cell in row] for row in rows]
+def table(rows: Sequence[Sequence[str]], longest: int = LONGEST) -> str:
+    """Rows of cells in columns, the first aligned to the left, the others to the right; a longer cell is cut."""
+    rows = [[short(cell, longest) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

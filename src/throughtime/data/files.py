@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files and folders that are either whole or absent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +56,52 @@ def _remove_leftovers(target: Path) -> None:
             with suppress(OSError), open(path, "rb") as file:  # locked, or another's to remove
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the name `path` when the block ends; what had that name is then removed.
+
+    Until then it has a temporary name beside `path`. Where the block fails, or the renaming, it is removed, and `path` is as it
+    was; that of a writer that was killed is removed by the next.
+
+    Raises: OSError: it cannot be made or renamed.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        _remove_old_folders(path, temporary)
+        yield temporary
+        _take_place(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _remove_old_folders(path)
+
+
+def _remove_old_folders(path: Path, *kept: Path) -> None:
+    """Remove the temporary folders of `path` that were killed while they were written; what was about to be replaced stays as
+    long as there is nothing in its place."""
+    old = r"(\.old)?" if path.exists() else ""
+    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp{old}")
+    for folder in path.parent.iterdir():
+        if named.fullmatch(folder.name) and folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_place(new: Path, path: Path) -> None:
+    """Give the folder `new` the name `path`; what had it is removed when that is done."""
+    if not path.exists():
+        os.rename(new, path)
+        return
+    old = new.with_name(f"{new.name}.old")
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
 
 
 def not_written(error: OSError, path: Path, what: str, needed: int) -> OSError:

@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +30,7 @@ from torch import Tensor, nn
 from throughtime.core.weights import settled
 from throughtime.data import preparation
 from throughtime.data.encoding import Encoding
-from throughtime.data.files import not_written, write_atomically
+from throughtime.data.files import new_folder, not_written, write_atomically
 from throughtime.data.readers.words import WORDS, split_words
 from throughtime.data.records import Records
 from throughtime.data.sequences import Sequences
@@ -228,46 +225,14 @@ def save(
         "vocabulary.json": _json(encoding.to_json()),
         "metrics.json": _json(metrics),
     }
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        _remove_leftovers(path, temporary)
-        for name, content in contents.items():
-            write_atomically(temporary / name, content)
-        history.to_csv(temporary / "metrics.csv")
-        write_checksums(temporary, FILES)
-        _take_place(temporary, path)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise not_written(error, path, "a run", sum(map(len, contents.values()))) from error
-        raise
-    _remove_leftovers(path)
-
-
-def _remove_leftovers(path: Path, *kept: Path) -> None:
-    """Remove the temporary folders of runs at `path` that were killed while they were written; a run that was about to be
-    replaced stays as long as there is none in its place."""
-    old = r"(\.old)?" if path.exists() else ""
-    named = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp{old}")
-    for folder in path.parent.iterdir():
-        if named.fullmatch(folder.name) and folder not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _take_place(new: Path, path: Path) -> None:
-    """Give the folder `new` the name `path`; what had it is removed when that is done."""
-    if not path.exists():
-        os.rename(new, path)
-        return
-    old = new.with_name(f"{new.name}.old")
-    os.rename(path, old)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(old, path)
-        raise
-    shutil.rmtree(old)
+        with new_folder(path) as folder:
+            for name, content in contents.items():
+                write_atomically(folder / name, content)
+            history.to_csv(folder / "metrics.csv")
+            write_checksums(folder, FILES)
+    except OSError as error:
+        raise not_written(error, path, "a run", sum(map(len, contents.values()))) from error
 
 
 def _json(value: Any) -> str:
