@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from throughtime.cli.options import DataOptions, SourceOptions, TrainOptions, ch
 
 if TYPE_CHECKING:
     from throughtime.data import Dataset, Sequences
+    from throughtime.data.readers.options import Options
+    from throughtime.data.readers.source import Source
     from throughtime.learning.run import Run
 
 USUAL = "python-source"
@@ -23,6 +25,8 @@ DIVIDING = ("split", "split_by", "group", "deduplicate", "shuffle", "seed")
 """Options that tell what is held out."""
 CHOICES = ("column", "inputs", "units", "rows", "id", "time", "features", "target")
 """Options that say what a reader otherwise finds."""
+NAMED = ("column", "inputs")
+"""The same of formats of words."""
 STDIN = "-"
 TABLES = (".csv", ".tsv", ".parquet")
 
@@ -110,24 +114,43 @@ def held_out(run: Run, options: DataOptions) -> tuple[Dataset, str]:
     return dataset, list(dataset.parts)[-1]
 
 
-def inputs(run: Run, options: DataOptions) -> Sequences:
-    """The sequences of a source without their labels, which need not be there.
+def inputs(run: Run, options: DataOptions) -> tuple[Sequences, Given | None]:
+    """The sequences of a source without their labels, which need not be there, and the source, to be given back; None: it is
+    a text, or that of the training.
 
     Raises: ValueError: a source that cannot be read, or not by this model.
     """
     from throughtime.data.readers.formats import FORMATS
+    from throughtime.data.readers.options import TABLE_OPTIONS, Options
     from throughtime.data.readers.source import Source
 
     path = Path(options.source or "")
     vocabulary = run.encoding.vocabulary
     tagged = {suffix for form in FORMATS.values() if run.encoding.task in form.tasks for suffix in form.suffixes}
-    if path.is_file() and run.reads_characters and options.format is None and path.suffix not in tagged:
+    config = run.config
+    as_trained = config.get("format", "text") != "text" and _alike(str(path), str(config.get("source")))
+    plain = options.format is None and path.suffix not in tagged and not as_trained
+    if path.is_file() and run.reads_characters and plain:
         assert vocabulary is not None
-        return replace(run.encode(Source.open(path, options.encoding).text()), names=(str(path),))
-    return list(_load(run, options, labelled=False).parts.values())[-1]
+        return replace(run.encode(Source.open(path, options.encoding).text()), names=(str(path),)), None
+    if options.source is None or (options.source != STDIN and not path.exists()):
+        return list(_load(run, options, labelled=False).parts.values())[-1], None
+    source = Source.open(options.source, options.encoding)
+    dataset = _load(run, options, labelled=False, source=source)
+    reading = {name: value for name, value in dataset.reading.items() if name in TABLE_OPTIONS or name in NAMED}
+    return dataset.train, Given(source, dataset.reading["format"], Options(**reading))
 
 
-def _load(run: Run, options: DataOptions, labelled: bool) -> Dataset:
+@dataclass(frozen=True)
+class Given:
+    """A source that was read: its format, and how."""
+
+    source: Source
+    format: str
+    options: Options
+
+
+def _load(run: Run, options: DataOptions, labelled: bool, source: Source | None = None) -> Dataset:
     from throughtime import data
 
     config = _as_before(run.config, str(run.config.get("source")), run.encoding.task)
@@ -142,6 +165,8 @@ def _load(run: Run, options: DataOptions, labelled: bool) -> Dataset:
         given = trained_on | options.given() | {"source": options.source}
     else:
         given = options.given() | {"source": options.source}
+    if source is not None:  # standard input is read once
+        given |= {"source": source}
     return data.load(**arguments(given), encoding=run.encoding, labelled=labelled)
 
 

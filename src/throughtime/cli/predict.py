@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
@@ -14,11 +14,10 @@ from throughtime.cli.options import NOWHERE, DataOptions, Json, OwnCell, Quiet, 
 from throughtime.cli.terminal import quieten
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from throughtime.data import Sequences
     from throughtime.learning.run import Run
 
+As = Literal["csv", "tsv", "conll", "jsonl"]
 AHEAD = Parameter(group=Group("Going on", sort_key=2))
 
 
@@ -31,13 +30,16 @@ def predict(
     steps: Annotated[Whole | None, AHEAD] = None,
     temperature: Annotated[float, AHEAD] = 1.0,
     seed: Annotated[Whole, AHEAD] = 0,
+    form: Annotated[As | None, Parameter(name="--as")] = None,
+    probabilities: Annotated[bool, Parameter(negative=())] = False,
     cell: OwnCell = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Tell what a trained model predicts.
 
-    Labels: characters are shown in the colours of theirs, other steps one per line. A language model goes on from --text; a
+    A source with words, rows or sequences is given back as it came, line by line, with one more column: what is predicted. Of
+    a text, characters are shown in the colours of their labels, words one per line. A language model goes on from --text; a
     forecast goes on from the end of each series. A symbol that the model does not know is read as the unknown symbol.
 
     Args:
@@ -46,8 +48,10 @@ def predict(
         steps: symbols that a language model writes (200 where left out), or values that are forecast (1).
         temperature: of a language model: below 1 favours likelier symbols; 0 takes the likeliest.
         seed: of what a language model draws.
+        form: csv, tsv, conll or jsonl: give that back, in place of the format that came in.
+        probabilities: add how probable the predicted labels are, as calibrated on the validation part; with --json all labels.
         cell: package.module:Class, where the model is of such a cell.
-        json: for machines: an object per sequence and line.
+        json: for machines: an object per sequence and line, with everything.
         quiet: say nothing but results and errors.
     """
     quieten(quiet)
@@ -63,24 +67,25 @@ def predict(
             return
         if steps is not None and task != "forecast":
             raise Refused(f"--steps: expected none, as {run} is for the task {task}, found {steps}")
-        sequences = inputs(loaded, options) if text is None else loaded.encode(text)
+        sequences, given = (loaded.encode(text), None) if text is not None else inputs(loaded, options)
         if task == "forecast":
+            if form is not None or probabilities:
+                raise Refused(f"--{'as' if form else 'probabilities'}: expected labels to give back, found a forecast")
             _forecast(loaded, sequences, 1 if steps is None else steps, json)
             return
-        logits = loaded.logits(sequences)
-    for i, z in enumerate(logits):
-        name = str(i) if sequences.names is None else sequences.names[i]
-        if z.dim() == 1:
-            _print_class(loaded, name, probabilities(loaded, z), json)
-        else:
-            labels = [loaded.encoding.labels[label] for label in loaded.encoding.decode(z.numpy()).tolist()]
-            _print_tags(loaded, name, sequences, i, labels, json)
+        from throughtime.cli import answers
 
-
-def probabilities(run: Run, z: Tensor) -> list[float]:
-    """Of the classes, from logits [k], as calibrated on the validation part."""
-    calibration = run.encoding.calibration
-    return (z.double() / (1.0 if calibration is None else calibration.temperature)).softmax(0).tolist()
+        if json and form not in (None, "jsonl"):
+            raise Refused(f"--as: expected jsonl or none with --json, found {form}")
+        found = answers.found(loaded, sequences)
+        if json or form == "jsonl":
+            answers.print_json(found, probabilities)
+            return
+        lines = answers.given_back(found, given, form, probabilities)
+    if lines is None:
+        answers.show(found, probabilities)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def _write(
@@ -123,33 +128,3 @@ def _forecast(run: Run, sequences: Sequences, steps: int, json: bool) -> None:
         columns = values if found is None else np.column_stack([values, np.stack(found, -1).reshape(len(values), -1)])
         for step, row in enumerate(columns.tolist(), 1):
             print("\t".join([series, str(step), *(f"{value:.6g}" for value in row)]))
-
-
-def _print_class(run: Run, name: str, probabilities: list[float], json: bool) -> None:
-    best = max(range(len(probabilities)), key=probabilities.__getitem__)
-    label = run.encoding.labels[best]
-    if json:
-        found = dict(zip(run.encoding.labels, probabilities, strict=True))
-        print(json_module.dumps({"name": name, "label": label, "probabilities": found}, ensure_ascii=False))
-    else:
-        print(f"{name}\t{label}\t{probabilities[best]:.3f}")
-
-
-def _print_tags(run: Run, name: str, sequences: Sequences, i: int, labels: list[str], json: bool) -> None:
-    from throughtime.cli import highlight
-
-    text = None if sequences.texts is None else sequences.texts[i]
-    if json:
-        known = {"name": name} | ({} if text is None else {"text": text})
-        print(json_module.dumps(known | {"labels": labels}, ensure_ascii=False))
-        return
-    if len(sequences) > 1:
-        print(f"# {name}")
-    if text is not None and len(text) == len(labels):
-        highlight.show(text, labels, run.encoding.labels)
-        return
-    vocabulary = run.encoding.vocabulary
-    x = sequences.inputs[i]
-    steps = range(len(labels)) if vocabulary is None else vocabulary.decode(x if x.ndim == 1 else x[:, 0])
-    sys.stdout.writelines(f"{step}\t{label}\n" for step, label in zip(steps, labels, strict=True))
-    print()

@@ -162,6 +162,8 @@ def encode(records: Records, encoding: Encoding) -> Sequences:
         y = _labels(records, encoding)
     texts = records.inputs if isinstance(records.inputs[0], str) else None
     sequences = Sequences.from_arrays(x, y, names=records.names, texts=texts)
+    if records.rows is not None:
+        sequences = replace(sequences, rows=tuple(records.rows))
     if len(encoding.sizes) > 1:
         codes = [
             [vocabulary.encode(own) for own in column] for vocabulary, column in zip(encoding.further, columns[1:])

@@ -32,6 +32,8 @@ class Records:
         groups: what may not be in two parts of a split, for each sequence; None: there is no such thing.
         context: of series, how many steps at the beginning of each belong to the part before: they are read, but not asked
             for; None: no step.
+        rows: where each sequence stands in a source that is read without labels: the line (from 1), or of a table the row (from
+            0), of the sequence or of each of its steps, int [T]; None: it is not told.
         told: what the source was taken for, in words.
         notes: what else there is to tell about it, in sentences.
         reading: the options of the reader as they were chosen, with which it reads the same again.
@@ -50,6 +52,7 @@ class Records:
     fill: str = "last"
     groups: Sequence[str] | None = None
     context: Sequence[int] | None = None
+    rows: Sequence[Any] | None = None
     told: str = ""
     notes: tuple[str, ...] = ()
     reading: dict[str, Any] = field_(default_factory=dict)
@@ -75,6 +78,7 @@ class Records:
             places=pick(self.places),
             groups=None if self.groups is None else pick(self.groups),
             context=None if self.context is None else pick(self.context),
+            rows=None if self.rows is None else pick(self.rows),
         )
 
     def stretch(self, begin: float, end: float) -> Records:

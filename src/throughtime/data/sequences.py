@@ -32,6 +32,7 @@ class Sequences:
             columns, the first.
         series: None, or of a forecast the series themselves, float64 [L_i, m] each, in the units of the data.
         context: None, or how many values at the beginning of each series are known rather than forecast.
+        rows: None, or where each sequence stands in its source, as `Records.rows`.
         weights: None, or how much each target counts in learning, float [S] of the sequences or [N] of the steps, see
             `weighting`.
     """
@@ -45,6 +46,7 @@ class Sequences:
     words: tuple[Sequence[str], ...] | None = None
     series: tuple[np.ndarray, ...] | None = None
     context: tuple[int, ...] | None = None
+    rows: tuple[Any, ...] | None = None
     weights: np.ndarray | None = None
 
     @classmethod
@@ -137,7 +139,8 @@ class Sequences:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         steps = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         y = None if self.y is None else self.y[steps if self.per_step else rows]
-        own = (_pick(values, rows) for values in (self.names, self.texts, self.words, self.series, self.context))
+        told = (self.names, self.texts, self.words, self.series, self.context, self.rows)
+        own = (_pick(values, rows) for values in told)
         weights = self.weights
         if weights is not None:
             weights = weights[rows if len(weights) == len(self) else steps]

@@ -146,6 +146,7 @@ def load(
         notes.append(sentence)
     if not labelled:
         parts = {part: replace(records, targets=None) for part, records in parts.items()}
+    source = source.path if isinstance(source, Source) else source
     name = source if isinstance(source, (str, os.PathLike)) else "data"
     name = "standard input" if os.fspath(name) == STDIN else Path(name).name
     dataset = prepare(
@@ -207,6 +208,8 @@ def _builtin(name: str, options: Options) -> dict[str, Records]:
 
 
 def _read(source: Any, format: str | None, options: Options) -> dict[str, Records]:
+    if isinstance(source, Source):
+        return read_path(source, format, options)
     if not isinstance(source, (str, os.PathLike)):
         if format is not None:
             raise ValueError(f"format: expected None where the source is no file, found {format!r}")

@@ -140,10 +140,13 @@ class Run:
 
         Args: x: as in `encode`, or sequences already encoded.
         """
+        return self.labels(self.logits(x))
+
+    def labels(self, logits: Sequence[Tensor]) -> list[Any]:
+        """The most probable labels by name, of what `logits` returns: as `predict`."""
         labels = np.asarray(self.encoding.labels, dtype=object)
         return [
-            labels[self.encoding.decode(z.numpy())].tolist() if z.dim() > 1 else labels[int(z.argmax())]
-            for z in self.logits(x)
+            labels[self.encoding.decode(z.numpy())].tolist() if z.dim() > 1 else labels[int(z.argmax())] for z in logits
         ]
 
     @property

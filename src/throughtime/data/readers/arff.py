@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from throughtime.data.errors import DataError
 from throughtime.data.readers.options import Options
 from throughtime.data.readers.source import Source
 from throughtime.data.records import Records
+
+if TYPE_CHECKING:
+    from throughtime.data.readers.tables import Table
 
 
 def looks_like_arff(source: Source) -> bool:
@@ -27,11 +30,21 @@ def read_arff(source: Source, options: Options) -> Records:
         DataError: not such a file.
         ImportError: scipy or polars is not installed.
     """
+    table, declared = open_arff(source)
+    from throughtime.data.readers.row_reading import read_table
+
+    return read_table(table, options, declared)
+
+
+def open_arff(source: Source) -> tuple[Table, tuple[str, ...]]:
+    """The table of a file, and the names of its nominal attributes.
+
+    Raises: DataError, ImportError: as `read_arff`.
+    """
     try:
         import polars as pl
         from scipy.io.arff import loadarff
 
-        from throughtime.data.readers.row_reading import read_table
         from throughtime.data.readers.tables import open_frame
     except ImportError:
         raise ImportError(
@@ -45,7 +58,7 @@ def read_arff(source: Source, options: Options) -> Records:
     columns = {name: _column(data[name], kind) for name, kind in kinds.items()}
     table = open_frame(source.name, pl.DataFrame(columns, strict=False), "ARFF")
     declared = tuple(name for name, kind in kinds.items() if kind == "nominal")
-    return read_table(table, options, declared)
+    return table, declared
 
 
 def _column(values: np.ndarray, kind: str) -> list[Any]:

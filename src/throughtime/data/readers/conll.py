@@ -57,11 +57,11 @@ def read_conll(source: Source, options: Options) -> Records:
     Raises:
         DataError: not such a file; tells the line and the column.
     """
-    chosen = _number(source, options.column)
-    layout = _layout(source.sample, chosen)
+    layout = layout_of(source, options)
     columns = [_input(source, layout, given) for given in options.inputs or ()] or [layout.words]
     needed = max([2, layout.label, *columns] if options.labelled else columns)
     sentences: list[list[list[str]]] = []
+    rows: list[list[int]] = []
     places: list[str] = []
     inside, before = False, False
     for number, line in source.lines():
@@ -80,24 +80,32 @@ def read_conll(source: Source, options: Options) -> Records:
             raise DataError(f"{source}:{number}: column {fields.index('') + 1}", "a value", "an empty field")
         if not inside:
             sentences.append([])
+            rows.append([])
             places.append(f"{source}:{number}")
             inside = True
         sentences[-1].append(fields)
+        rows[-1].append(number)
         before = True
-    words = [tuple([row[column - 1] for row in rows] for column in columns) for rows in sentences]
-    targets = [[row[layout.label - 1] for row in rows] for rows in sentences] if options.labelled else None
+    words = [tuple([fields[column - 1] for fields in own] for column in columns) for own in sentences]
+    targets = [[fields[layout.label - 1] for fields in own] for own in sentences] if options.labelled else None
     where = "in the last" if layout.label == layout.columns else f"in column {layout.label}"
     return Records(
         str(source),
         "tag",
-        words if len(columns) > 1 else [row[0] for row in words],
+        words if len(columns) > 1 else [own[0] for own in words],
         targets,
         [f"line {place.rpartition(':')[2]}" for place in places],
         places,
         field=f"column {layout.label}",
+        rows=None if options.labelled else rows,
         told=f"column CoNLL: {layout.columns} columns, words in {', '.join(map(str, columns))}, label {where}",
         reading={"column": str(layout.label), "inputs": tuple(map(str, columns))},
     )
+
+
+def layout_of(source: Source, options: Options) -> Layout:
+    """How a file is written, by its first lines."""
+    return _layout(source.sample, _number(source, options.column))
 
 
 def _separator(lines: Sequence[str]) -> str | None:

@@ -53,6 +53,7 @@ def read_conllu(source: Source, options: Options) -> Records:
     places: list[str] = []
     words: list[list[str]] = []
     labels: list[str | None] = []
+    rows: list[list[int]] = []
     name = ""
     for number, line in source.lines():
         if line.startswith("#"):
@@ -64,7 +65,9 @@ def read_conllu(source: Source, options: Options) -> Records:
                 if not words:
                     places.append(f"{source}:{number}")
                     names.append(name or f"line {number}")
+                    rows.append([])
                 words.append([fields[own] for own in read])
+                rows[-1].append(number)
                 labels.append(None if fields[target] == "_" and column in NEED_A_VALUE else fields[target])
         elif words:
             inputs.append(words)
@@ -84,6 +87,7 @@ def read_conllu(source: Source, options: Options) -> Records:
         names,
         places,
         field=options.column or "upos",
+        rows=None if options.labelled else rows,
         told=f"CoNLL-U: words in {', '.join(chosen)}, label in {options.column or 'upos'}",
         reading={"column": options.column or "upos", "inputs": chosen},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -13,7 +13,7 @@ from throughtime.data.readers import tables
 from throughtime.data.readers.options import Options
 from throughtime.data.readers.row_reading import read_table
 from throughtime.data.readers.source import Source
-from throughtime.data.readers.tables import Table, check_names
+from throughtime.data.readers.tables import Table, check_names, free
 from throughtime.data.records import Records
 
 SEPARATORS = ("\t", ";", ",", "|")
@@ -79,9 +79,7 @@ def open_csv(source: Source, options: Options, separator: str | None = None, quo
             that does not end, a byte that is not UTF-8.
     """
     source = _without_ends(source)
-    lines = [line for line in source.sample[:SAMPLED_LINES] if line.strip()]
-    separators = (*SEPARATORS, " ") if separator is None else (separator,)
-    dialect = _dialect(lines, separators, quoted) or _plain(source, lines, separator or ",", quoted)
+    dialect = _dialect_of(source, separator, quoted)
     header = dialect.header if options.header is None else options.header
     first, columns = next(_records(source, dialect.separator, quoted), (0, []))
     columns = (
@@ -138,6 +136,46 @@ def open_csv(source: Source, options: Options, separator: str | None = None, quo
     )
     reading = {} if header and dialect.header else {"header": header}
     return Table(source.name, named, rows, place, told, dialect.decimal, header, reading)
+
+
+def with_further_cells(
+    source: Source,
+    options: Options,
+    names: Sequence[str],
+    cells_of: Callable[[str], dict[int, list[str]]],
+    separator: str | None = None,
+    quoted: bool = True,
+) -> Iterator[str]:
+    """The lines of a table as they are, with further cells at the ends of its rows: empty where there are none.
+
+    Args:
+        names: of the further columns.
+        cells_of: what separates the digits after the point to the cells by row, from 0.
+    """
+    source = _without_ends(source)
+    dialect = _dialect_of(source, separator, quoted)
+    header = dialect.header if options.header is None else options.header
+    lines, cells, row = [line for _, line in source.lines()], cells_of(dialect.decimal), -1 if header else 0
+    for begin, end, fields in _all_records(source, dialect.separator, quoted):
+        yield from lines[begin - 1 : end - 1]
+        if not any(field.strip() for field in fields):
+            yield lines[end - 1]
+            continue
+        own = free(names, [field.strip() for field in fields]) if row < 0 else cells.get(row, [""] * len(names))
+        if quoted:
+            own = [_quoted(cell, dialect.separator) for cell in own]
+        yield dialect.separator.join([lines[end - 1], *own])
+        row += 1
+
+
+def _quoted(cell: str, separator: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in (separator, '"', "\n")) else cell
+
+
+def _dialect_of(source: Source, separator: str | None, quoted: bool) -> Dialect:
+    lines = [line for line in source.sample[:SAMPLED_LINES] if line.strip()]
+    separators = (*SEPARATORS, " ") if separator is None else (separator,)
+    return _dialect(lines, separators, quoted) or _plain(source, lines, separator or ",", quoted)
 
 
 def _without_ends(source: Source) -> Source:
@@ -239,8 +277,14 @@ def _is_prose(dialect: Dialect) -> bool:
 
 def _records(source: Source, separator: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """The fields of each line that is not empty, with its number: slow, to tell where something is."""
+    found = _all_records(source, separator, quoted)
+    return ((begin, fields) for begin, _, fields in found if any(field.strip() for field in fields))
+
+
+def _all_records(source: Source, separator: str, quoted: bool) -> Iterator[tuple[int, int, list[str]]]:
+    """The numbers of the first and the last line of each record, and its fields; of empty lines, too."""
     if separator == " ":
-        yield from ((number, line.split()) for number, line in source.lines() if line.strip())
+        yield from ((number, number, line.split()) for number, line in source.lines())
         return
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     lines = csv.reader((line for _, line in source.lines()), delimiter=separator, quoting=quoting, strict=True)
@@ -252,6 +296,5 @@ def _records(source: Source, separator: str, quoted: bool) -> Iterator[tuple[int
             return
         except csv.Error as error:
             raise DataError(f"{source}:{before + 1}", "fields separated by " + repr(separator), str(error)) from None
-        if any(field.strip() for field in fields):
-            yield before + 1, fields
+        yield before + 1, lines.line_num, fields
         before = lines.line_num

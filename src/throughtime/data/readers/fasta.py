@@ -35,7 +35,8 @@ def read_fasta(source: Source, options: Options) -> Records:
     names = [
         header.split()[0].split("|")[0] if header.split() else f"record {i}" for i, header in enumerate(headers, 1)
     ]
-    about: dict[str, Any] = {"names": names, "places": places}
+    rows = None if options.labelled else [int(place.rpartition(":")[2]) for place in places]
+    about: dict[str, Any] = {"names": names, "places": places, "rows": rows}
     if task == "tag":
         if options.labelled and not paired:
             row = next(row for row, half in enumerate(halves) if half is None)

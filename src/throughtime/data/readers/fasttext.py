@@ -27,6 +27,7 @@ def read_fasttext(source: Source, options: Options) -> Records:
     texts: list[str] = []
     targets: list[str] = []
     places: list[str] = []
+    rows: list[int] = []
     several = 0
     for number, line in source.lines():
         tokens = line.split()
@@ -42,6 +43,7 @@ def read_fasttext(source: Source, options: Options) -> Records:
         texts.append(text)
         targets.append(labels[0] if labels else "")
         places.append(f"{source}:{number}")
+        rows.append(number)
     units = options.units or choose_units(texts)
     names = [f"line {place.rpartition(':')[2]}" for place in places]
     return Records(
@@ -51,6 +53,7 @@ def read_fasttext(source: Source, options: Options) -> Records:
         targets if options.labelled else None,
         names,
         places,
+        rows=None if options.labelled else rows,
         told=f"fastText: a text and its label on each line, texts as {units}",
         notes=(f"{several} lines have several labels, of which the first is learnt",) if several else (),
         reading={"units": units},

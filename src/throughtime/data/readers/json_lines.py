@@ -13,7 +13,7 @@ from throughtime.data.readers.options import Options
 from throughtime.data.readers.row_reading import read_table
 from throughtime.data.readers.source import Source
 from throughtime.data.readers.tables import open_frame
-from throughtime.data.readers.words import tag_spans
+from throughtime.data.readers.words import split_words, tag_spans
 from throughtime.data.records import Records
 
 SPANS = ("entities", "spans", "label", "labels", "annotations")
@@ -33,12 +33,14 @@ def read_json(source: Source, options: Options) -> Records:
 
     Raises: DataError: not JSON, or not a list of objects; tells the line.
     """
-    objects, places = _objects(source)
+    objects, places = read_objects(source)
     spans = next((key for key in SPANS if _has_spans(objects, key)), None)
     told = "JSON objects"
     if spans is not None:
         told = f"JSON texts with spans in {spans!r}, as words with B-, I- and O labels"
         objects = [_tagged(place, own, spans) for own, place in zip(objects, places)]
+    elif not options.labelled and options.features == ("tokens",) and all(_is_text(own) for own in objects):
+        objects = [{"tokens": split_words(own[TEXT])} for own in objects]  # learnt from texts with spans
     names = dict.fromkeys(name for own in objects[:1000] for name in own)
     columns = {name: [_plain(own.get(name)) for own in objects] for name in names}
     columns = {name: values for name, values in columns.items() if not any(isinstance(v, Mapping) for v in values)}
@@ -52,7 +54,7 @@ def read_json(source: Source, options: Options) -> Records:
     return read_table(table, options)
 
 
-def _objects(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
+def read_objects(source: Source) -> tuple[list[Mapping[str, Any]], list[str]]:
     """The objects, and where each is."""
     text = source.text().strip()
     places: list[str] = []
@@ -96,6 +98,10 @@ def _has_spans(objects: Sequence[Mapping[str, Any]], key: str) -> bool:
         return False
     spans = [span for own in lists if own for span in own]
     return bool(spans) and all(_span(span) is not None for span in spans)
+
+
+def _is_text(own: Mapping[str, Any]) -> bool:
+    return isinstance(own.get(TEXT), str) and "tokens" not in own
 
 
 def _span(value: Any) -> tuple[int, int, str] | None:

@@ -139,6 +139,7 @@ class _Reader:
             field=", ".join(targets),
             fill=self.options.fill or "last",
             groups=groups,
+            rows=None if self.options.labelled else self._own_rows(),
             notes=notes,
             reading={"features": tuple(features)} if self.options.features is None else {},
         )
@@ -288,6 +289,10 @@ class _Reader:
                 expected = f"{values[0]!r}, as in the sequence's first row"
                 raise DataError(f"{self._place(row)}: {name}", expected, repr(value))
         return values[0]
+
+    def _own_rows(self) -> list[np.ndarray]:
+        """The rows of each sequence, as the table has them."""
+        return np.split(np.arange(self.rows) if self.order is None else self.order, self.cuts)
 
     def _place(self, row: int) -> str:
         """Where a row is, counted as they are read."""

@@ -76,6 +76,7 @@ class _Rows:
             field=self.target or "label",
             fill=self.options.fill or "last",
             groups=None if self.options.group is None else self._column(self.options.group),
+            rows=None if self.options.labelled else self.rows.tolist(),
             notes=tuple(self.notes),
             reading={"features": tuple(self.features)} | ({} if self.units is None else {"units": self.units}),
         )

@@ -24,10 +24,11 @@ def read_slashes(source: Source, options: Options) -> Records:
     Raises:
         DataError: a token without a label; tells the line and the token.
     """
-    mark = _mark(" ".join(source.sample).split()) or MARKS[0]
+    mark = mark_of(source)
     inputs: list[list[str]] = []
     targets: list[list[str]] = []
     places: list[str] = []
+    rows: list[int] = []
     for number, line in source.lines():
         pairs = [token.rpartition(mark) for token in line.split()]
         if not pairs:
@@ -39,9 +40,17 @@ def read_slashes(source: Source, options: Options) -> Records:
         inputs.append([word or token for word, _, token in pairs])
         targets.append([label for _, _, label in pairs])
         places.append(f"{source}:{number}")
+        rows.append(number)
     names = [f"line {place.rpartition(':')[2]}" for place in places]
     told = f"tagged text: WORD{mark}LABEL, a sentence on each line"
-    return Records(str(source), "tag", inputs, targets if options.labelled else None, names, places, told=told)
+    if not options.labelled:
+        return Records(str(source), "tag", inputs, None, names, places, rows=rows, told=told)
+    return Records(str(source), "tag", inputs, targets, names, places, told=told)
+
+
+def mark_of(source: Source) -> str:
+    """What separates the words from their labels."""
+    return _mark(" ".join(source.sample).split()) or MARKS[0]
 
 
 def _mark(tokens: list[str]) -> str | None:

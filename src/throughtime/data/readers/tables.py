@@ -228,3 +228,13 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def free(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names of further columns that no column has yet."""
+    found = []
+    for name in names:
+        while name in taken:
+            name += "_"
+        found.append(name)
+    return found

@@ -89,6 +89,7 @@ def read_ts(source: Source, options: Options) -> Records:
         header.classes,
         field="class",
         fill=options.fill or "last",
+        rows=None if options.labelled else [int(place.rpartition(":")[2]) for place in places],
         told=told,
     )
 

@@ -47,3 +47,20 @@ def tag_spans(text: str, spans: Sequence[tuple[int, int, str]]) -> tuple[list[st
             labels.append(f"{'I' if last == inside else 'B'}-{inside[2]}")
             last = inside
     return words, labels
+
+
+def spans_of(text: str, labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The inverse of `tag_spans`: (begin, end, name) in characters, from a label for each word of a text.
+
+    E- and S- end a span, too.
+    """
+    spans: list[tuple[int, int, str]] = []
+    going = False
+    for match, label in zip(WORD.finditer(text), labels, strict=True):
+        letter, _, name = label.partition("-")
+        if going and letter in ("I", "E") and spans[-1][2] == name:
+            spans[-1] = (spans[-1][0], match.end(), name)
+        elif name:
+            spans.append((match.start(), match.end(), name))
+        going = bool(name) and letter in ("B", "I")
+    return spans
