@@ -248,3 +248,20 @@ def test_any_text_file_is_tagged_by_a_model_of_characters(command, refused, trai
     )
     Path("mine.py").write_text("")
     assert "expected text, found an empty file" in refused("predict", trained, "mine.py")
+
+
+def test_rare_classes_count_as_much_as_others_when_told_so(command, refused):
+    lines = [f"{'b' if i % 10 == 0 else 'a'},{i % 7 / 7},{i % 3 / 3},{i % 5 / 5}" for i in range(100)]
+    Path("a.csv").write_text("label,t0,t1,t2\n" + "\n".join(lines) + "\n")
+    rows = ("--rows", "sequences", "--target", "label")
+    recall = {}
+    for weight in ([], ["--class-weight", "balanced"]):
+        command("train", "a.csv", *rows, *SMALL, "--epochs", 3, "--overwrite", *weight)
+        measured = json.loads(command("evaluate", "run", "a.csv", "--json").out)
+        recall[bool(weight)] = measured["classes"]["b"]["recall"]
+    assert tomllib.loads(Path("run/config.toml").read_text())["class_weight"] == "balanced"
+    assert recall[False] == 0 < recall[True]
+    Path("x.csv").write_text("t,x\n" + "".join(f"{t},{t % 7}.5\n" for t in range(60)))
+    status, _, err = command("train", "x.csv", "--class-weight", "balanced", "--out", "other", "--epochs", 1)
+    assert status == 2
+    assert err.endswith("error: class_weight: expected None, as the targets are no labels, found weights\n")

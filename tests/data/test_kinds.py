@@ -207,7 +207,7 @@ REFUSED = [
     ),
     (
         "shuffled.csv",
-        "id,t,x,label\n1,0,0.5,a\n2,0,0.5,b\n1,1,1.5,a\n2,1,1.5,b\n",
+        "id,t,x,label\n1,1,0.5,a\n2,0,0.5,b\n1,0,1.5,a\n2,1,1.5,b\n",
         ":4: id: expected .* together, .*; add --sort",
     ),
     ("back.csv", "t,x\n2,0.5\n1,0.5\n3,1.5\n", ":3: t: expected a time after 2, found 1; add --sort"),

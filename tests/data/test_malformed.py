@@ -58,7 +58,7 @@ MALFORMED = [
     ("label.csv", "id,t,x\na,1,0\n", TABLE, ": header: expected the column 'y', found id, t, x"),
     (
         "apart.csv",
-        LONG + "a,3,0,up\n",
+        LONG + "a,1,0,up\n",
         TABLE,
         ":6: id: expected the rows of each sequence together, found 'a' again after 'b'",
     ),

@@ -355,3 +355,14 @@ def test_inputs_alone(tmp_path):
         ValueError, match="encoding: expected that of a model, as inputs alone tell no labels, found None"
     ):
         load(series, labelled=False)
+
+
+def test_rows_that_interleave_in_the_order_of_time_are_put_together(tmp_path):
+    rows = [(f"s{i}", t, i + t / 10) for t in range(4) for i in range(3)]
+    (tmp_path / "a.csv").write_text("id,t,x\n" + "".join(f"{i},{t},{x}\n" for i, t, x in rows))
+    data = load(tmp_path / "a.csv", id="id", time="t", split=(0, 0), predict="level")
+    assert data.notes == ("the rows of each id are put together, in the order in which they stand",)
+    assert data.train.names == ("s0", "s1", "s2")
+    assert [series[:, 0].tolist() for series in data.train.series or ()] == [
+        [i + t / 10 for t in range(4)] for i in range(3)
+    ]

@@ -198,6 +198,8 @@ class TrainOptions(SourceOptions):
     """Greatest norm of the gradient; auto: 1, and none for gd."""
     reduction: Annotated[Literal["sequence", "token"], Parameter(group=LEARNING)] = "sequence"
     """Loss summed over the steps of a sequence, or averaged over all steps."""
+    class_weight: Annotated[Literal["balanced"] | None, Parameter(group=LEARNING)] = None
+    """How much each label counts: all the same, or, balanced, all classes together the same, rare ones too."""
     patience: Annotated[int | None, Parameter(group=LEARNING, converter=whole)] = None
     """Stop after so many epochs without a lower loss on the valid part. The weights of the best epoch are kept either way."""
     engine: Annotated[Literal["auto", "native", "torch", "reference"], Parameter(group=LEARNING)] = "auto"

@@ -167,6 +167,7 @@ def _fit(
             clip_norm=None if options.clip_norm == "none" else options.clip_norm,
             truncate=None if isinstance(options.truncate, str) else options.truncate,
             reduction=options.reduction,
+            class_weight=options.class_weight,
             patience=options.epochs if options.patience is None and dataset.valid is not None else options.patience,
             seed=options.seed,
             progress=(fabric is None or fabric.is_global_zero) and not options.quiet,

@@ -231,6 +231,13 @@ class _Reader:
             self.order = np.lexsort((codes,)) if times is None else np.lexsort((times, codes))
             codes, times = codes[self.order], None if times is None else times[self.order]
         begins = np.flatnonzero(np.diff(codes, prepend=-1))
+        notes: tuple[str, ...] = ()
+        if times is not None and len(begins) > max(1, len(self.ids)):
+            together = np.argsort(codes, kind="stable")
+            if (np.diff(times[together]) > 0)[np.diff(codes[together]) == 0].all():  # each in the order of time
+                self.order, codes, times = together, codes[together], times[together]
+                begins = np.flatnonzero(np.diff(codes, prepend=-1))
+                notes = (f"the rows of each {self.options.id} are put together, in the order in which they stand",)
         if len(begins) > max(1, len(self.ids)):
             seen, names = np.maximum.accumulate(codes[begins]), list(self.ids)
             again = next(i for i in range(1, len(begins)) if codes[begins[i]] <= seen[i - 1])
@@ -245,7 +252,7 @@ class _Reader:
             row = int(np.argmax(wrong)) + 1
             raise self._out_of_order(row, bool(times[row] == times[row - 1]))
         gap = describe_gaps(times, same, self.clock.dates)
-        return begins.tolist(), () if gap is None else (gap,)
+        return begins.tolist(), notes if gap is None else (*notes, gap)
 
     def _out_of_order(self, row: int, again: bool) -> DataError:
         time = list(self.options.time or ())
