@@ -106,7 +106,12 @@ MALFORMED = [
         ":1: @classLabel: expected the names of the classes after 'true', found none",
     ),
     ("stamps.ts", "@timeStamps true\n", {}, r":1: @timeStamps: expected false \(.*\), found true"),
-    ("target.ts", "@targetLabel true\n", {}, r":1: @targetLabel: expected false \(.*\), found true"),
+    (
+        "target.ts",
+        "@targetLabel true\n",
+        {},
+        r":1: @targetLabel: expected @classLabel, .*SequenceRegressor\), found numbers to predict",
+    ),
     ("class.ts", TS + "1,2:c\n", {}, ":5: class: expected one of a, b, found 'c'"),
     ("dimensions.ts", TS + "1,2:3,4:a\n1,2:a\n", {}, ":6: expected 2 dimensions, found 1"),
     ("lengths.ts", TS + "1,2:3:a\n", {}, ":5: dimension 2: expected 2 values, found 1"),

@@ -117,7 +117,8 @@ def _read_header(source: Source, lines: Iterator[tuple[int, str]]) -> Header:
             case "@timestamps" if _flag(place, values):
                 raise DataError(place, "false (series without time stamps)", "true")
             case "@targetlabel" if _flag(place, values):
-                raise DataError(place, "false (classes, not numbers, to predict)", "true")
+                expected = "@classLabel, as labels are learnt here (numbers: throughtime.estimators.SequenceRegressor)"
+                raise DataError(place, expected, "numbers to predict")
             case other if other and not other.startswith(("@", "#")):
                 raise DataError(
                     f"{source}:{number}", "a line of the header, beginning with '@' or '#'", repr(line[:20])
