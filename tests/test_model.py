@@ -285,3 +285,12 @@ def test_weights_begin_anywhere_within_their_bound(kind):
         assert p.max() > 0.9 * bound, name
         assert p.min() < -0.9 * bound, name
         assert abs(p.std() / (bound / 3**0.5) - 1) < 0.2, name
+
+
+def test_states_are_what_the_readout_reads(engine):
+    net, x, lengths = tt.ElmanNetwork(3, 5, 2, dtype=torch.float64), torch.randn(2, 4, 3).double(), torch.tensor([4, 2])
+    s0 = torch.randn(2, 5).double()
+    states = net.states(x, lengths, s0)
+    assert torch.equal(states @ net.V.T + net.c, net(x, lengths, s0))
+    assert not states[1, 2:].any()
+    assert torch.allclose(states[0, 0], torch.tanh(net.U @ x[0, 0] + net.W @ s0[0] + net.b), rtol=1e-12)

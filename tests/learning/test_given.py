@@ -95,3 +95,15 @@ def test_a_shuffled_loader_gives_the_same_weights_and_leaves_the_global_generato
 def test_data_sets_of_something_else_are_refused(data, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         tt.fit(network(), data)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_values_of_whole_sequences_for_a_model_that_regresses(k):
+    """As the model's own loss takes them, also where k is the number of steps."""
+    model = tt.SequenceModel(2, 4, k, task="regress")
+    x, y, lengths = torch.randn(4, 3, 2), torch.randn(4, k), torch.tensor([3, 1, 2, 3])
+    with torch.no_grad():
+        expected = float(model.loss(x, y, lengths))
+    for data in ((x, y, lengths), ([own[:n] for own, n in zip(x, lengths)], y)):
+        assert tt.evaluate(model, data).loss == pytest.approx(expected, rel=1e-6)
+        tt.fit(model, data, data, epochs=1, lr=1e-9, progress=False)

@@ -49,7 +49,7 @@ def evaluate(
         team: processes that share the work; each gets the result of the whole.
     """
     team = team or Team()
-    sequences = as_sequences(data, dtype_of(model), "data")
+    sequences = as_sequences(data, dtype_of(model), "data", model)
     labels = labelled(sequences) and has_forward(model)
     total, right, count = 0.0, 0, 0
 

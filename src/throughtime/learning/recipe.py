@@ -74,9 +74,10 @@ def fit(
             `ElmanNetwork` and `SequenceModel` do. A model with only `.loss` is judged by that on `valid`; where it has a
             `forward` and `valid` has labels, model(x, lengths) are their logits, which tell the accuracy, too.
         train, valid: `Sequences`; or (x, y) or (x, y, lengths), lists of sequences or padded arrays or tensors:
-            x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (−100: ignored), lengths [B]. Or PyTorch's: a
-            `Dataset` of pairs (x, y), a sequence each, or a `DataLoader` of such batches. They are read once, before the
-            training, which then batches and shuffles by itself.
+            x [B, T, n] float or [B, T] integer symbols, y [B, T] labels (−100: ignored), lengths [B]; for a model of a task
+            with a target for each sequence, y [B], or values [B, k]. Or PyTorch's: a `Dataset` of pairs (x, y), a sequence
+            each, or a `DataLoader` of such batches. They are read once, before the training, which then batches and shuffles
+            by itself.
         optimizer: "gd" (gradient descent on the full batch, θ ← θ − η ∇θ), "sgd", "momentum", "rmsprop", "adam", "adamw", or
             a factory over torch.optim.
         lr: learning rate η; None: the optimiser's default.
@@ -216,8 +217,8 @@ def _checked(
     if patience is not None and valid is None:
         raise ValueError("patience: expected validation sequences `valid` to watch, found None")
     dtype = dtype_of(model)
-    sequences = as_sequences(train, dtype, "train")
-    held_out = None if valid is None else as_sequences(valid, dtype, "valid")
+    sequences = as_sequences(train, dtype, "train", model)
+    held_out = None if valid is None else as_sequences(valid, dtype, "valid", model)
     if optimizer != "gd":
         return sequences, held_out, batch_size or getattr(train, "batch_size", None) or 32
     if truncate is not None or (batch_size is not None and batch_size < len(sequences)):

@@ -125,11 +125,18 @@ class ElmanNetwork(nn.Module):
             s0: initial states [B, d]; the network's own where None.
             return_state: also return the final states [B, d].
         """
-        U, W, b, V, c, own_s0 = (getattr(self, name) for name in PARAMETERS)
-        x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
-        states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, batch_first=True)
-        z = F.linear(states, V, c)
+        states, final = self._run(x, lengths, s0)
+        z = F.linear(states, self.V, self.c)
         return (z, final.squeeze(0)) if return_state else z
+
+    def states(self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None) -> Tensor:
+        """The states s_1..s_T [B, T, d] of sequences x; zero in padding. Args: as in `forward`."""
+        return self._run(x, lengths, s0)[0]
+
+    def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
+        U, W, b, own_s0 = (getattr(self, name) for name in ("U", "W", "b", "s0"))
+        x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
+        return ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, batch_first=True)
 
     def loss(
         self,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = {
     "elman-xor": "XOR in time (Elman 1990)",
+    "elman-letters": "Letters in a stream of words (Elman 1990)",
+    "elman-words": "Lexical categories from word order (Elman 1990)",
+    "bengio-latching": "Latching a bit (Bengio, Simard & Frasconi 1994)",
 }
 """The title of each by its name, which is that of its module, with hyphens."""
 

@@ -98,22 +98,23 @@ def picture(outcomes: list[Outcome]) -> Figure:
 def anatomy(outcomes: list[Outcome]) -> str:
     before, after = (sum(o.one_step[i] for o in outcomes) / len(outcomes) for i in (0, 1))
     return (
-        "The paper's network treats its previous state as a further input: its gradient goes back a single step, to lag 0. Of "
-        f"the exact gradient by W, which this training follows, that is a part with cosine {before:.2f} before and {after:.2f} "
-        "after training (mean over the seeds). The rest teaches earlier steps what to keep for later ones."
+        "The paper's network treats its previous state as a further input: its gradient goes back a single step, to "
+        f"lag 0. Of the exact gradient by W, which this training follows, that is a part with cosine {before:.2f} "
+        f"before and {after:.2f} after training (mean over the seeds). The rest teaches earlier steps what to keep "
+        "for later ones."
     )
 
 
 EXPERIMENT = Experiment(
     paper="Elman (1990), Finding structure in time, Cognitive Science 14: 179–211",
     question=(
-        "A stream of bits consists of triples: two random bits, then their exclusive or. A network that predicts the next bit "
-        "has to be told neither where a triple begins nor that there are triples. Does it find out?"
+        "A stream of bits consists of triples: two random bits, then their exclusive or. A network that predicts the "
+        "next bit has to be told neither where a triple begins nor that there are triples. Does it find out?"
     ),
     recipe=(
-        "As in the paper: 3,000 bits, 2 states, 600 passes, and a test on 1,200 other bits. Not as in the paper: the stream is "
-        "cut into pieces of 60 bits, whose exact gradient trains (Adam, 5 pieces per update); the output is a probability, "
-        "trained by cross-entropy. The squared error is that of the probability of a 1."
+        "As in the paper: 3,000 bits, 2 states, 600 passes, and a test on 1,200 other bits. Not as in the paper: the "
+        "stream is cut into pieces of 60 bits, whose exact gradient trains (Adam, 5 pieces per update); the output "
+        "is a probability, trained by cross-entropy. The squared error is that of the probability of a 1."
     ),
     run=run,
     measures=measures,
