@@ -71,7 +71,13 @@ class CellLayers(Recurrent):
         like = next(self.parameters(), torch.empty(0))
         return self._loops[0].structure(like.new_zeros(1, 1, self.input_size, dtype=dtype_of(self)), ())
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        state: State | None = None,
+        lengths: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
         """The outputs [B, T, directions · d], and the final states as they are carried."""
         if not x.is_floating_point():
             x = F.one_hot(x.long().clamp(0, self.input_size - 1), self.input_size).to(dtype_of(self))
@@ -81,7 +87,7 @@ class CellLayers(Recurrent):
             own = zip(parts(state), shapes, strict=True)
             layered = [part.unflatten(-1, shape.size) if shape.size else part.squeeze(-1) for part, shape in own]
             begin = [state_of(structure, [part[i] for part in layered]) for i in range(len(self._loops))]
-        y, last = super().forward(x, begin, lengths=lengths)
+        y, last = super().forward(x, begin, lengths=lengths, starts=starts)
         final = [torch.stack([p.reshape(len(p), -1) for p in own]) for own in zip(*map(parts_of, last), strict=True)]
         return y, final[0] if len(final) == 1 else tuple(final)
 

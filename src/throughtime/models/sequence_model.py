@@ -37,6 +37,7 @@ from throughtime.core.notation import (
     check_sample_weight,
     check_shape,
     check_size,
+    check_starts,
     check_symbol_range,
     is_symbols,
     real_steps,
@@ -209,7 +210,13 @@ class SequenceModel(nn.Module):
         return self.embedding.words if isinstance(self.embedding, WordEncoder) else self.embedding
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, s0: State | None = None, *, return_state: bool = False
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        s0: State | None = None,
+        *,
+        starts: Tensor | None = None,
+        return_state: bool = False,
     ) -> Any:
         """What the model says about sequences x.
 
@@ -218,12 +225,17 @@ class SequenceModel(nn.Module):
             lengths: [B], each in 1..T; later steps are padding, which is never read and whose output is c.
             s0: initial states [layers, B, d], of an LSTM a pair of them (h, c); zero where None. Only in a model of one
                 direction.
-            return_state: also return the final states, shaped like s0. Only in a model of one direction.
+            starts: bool [B, T], the first steps of pieces that lie one after another in a row, such as episodes: what the model
+                says of each, and its gradients, are those of the piece alone, from zero. s0 belongs to a row's first piece, or
+                to none where the very first step is marked; marks in the padding mean nothing. Not where a row has one target.
+            return_state: also return the final states, of each row's last piece, shaped like s0. Only in a model of one
+                direction.
 
         Returns: logits or values [B, T, k]; [B, k] for "classify" and "regress".
         """
-        x, lengths = self._read(x, lengths, s0, return_state)
-        z, final = self._run(x, lengths, s0)
+        x, lengths = self._read(x, lengths, s0, starts, return_state)
+        states, final = self._states(x, lengths, s0, starts)
+        z = self.readout(states)
         return (z, final) if return_state else z
 
     def loss(
@@ -235,13 +247,14 @@ class SequenceModel(nn.Module):
         *,
         sample_weight: Tensor | None = None,
         s0: State | None = None,
+        starts: Tensor | None = None,
         return_state: bool = False,
         generator: torch.Generator | None = None,
     ) -> Any:
         """The loss of the model's task, a differentiable scalar: cross-entropy in nats, or squared error.
 
         Args:
-            x, lengths, s0: as in `forward`.
+            x, lengths, s0, starts: as in `forward`.
             y: labels [B, T] in 0..k−1, where one of −100 has no loss; or values [B, T, k], where a NaN has none. Without T for
                 "classify" and "regress".
             reduction: "sequence": summed over the steps of a row, averaged over the B rows; "token": averaged over what counts.
@@ -252,7 +265,7 @@ class SequenceModel(nn.Module):
         """
         check_choice("reduction", reduction, REDUCTIONS)
         with drawing_from(generator):
-            x, lengths = self._read(x, lengths, s0, return_state)
+            x, lengths = self._read(x, lengths, s0, starts, return_state)
         sizes = {"B": x.shape[0], "T": x.shape[1], "k": self.k}
         axes = [a for a in sizes if (a != "T" or self.task not in OF_ROWS) and (a != "k" or self.task in OF_VALUES)]
         check_shape("y", y, axes, [sizes[a] for a in axes])
@@ -266,13 +279,13 @@ class SequenceModel(nn.Module):
         weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, y.shape[0], y.shape[1], dtype_of(self.rnn), x.device).T
-        if weights is None and self._is_elman():
+        if weights is None and starts is None and self._is_elman():
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
             return (value, final) if return_state else value
         if self.task not in OF_VALUES and readable(y):
             check_label_range(y, self.k, lengths)
         with drawing_from(generator):
-            states, final = self._states(x, lengths, s0)
+            states, final = self._states(x, lengths, s0, starts)
         if weights is None and self.task not in OF_VALUES and self._reads_plainly():
             labels = losses.counted_labels(y.T, lengths)
             V, c = self.readout.weight, self.readout.bias
@@ -371,7 +384,9 @@ class SequenceModel(nn.Module):
     def extra_repr(self) -> str:
         return f"n={self.n}, d={self.d}, k={self.k}, task={self.task!r}"
 
-    def _read(self, x: Tensor, lengths: Any, s0: State | None, return_state: bool) -> tuple[Tensor, Tensor | None]:
+    def _read(
+        self, x: Tensor, lengths: Any, s0: State | None, starts: Any, return_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """What the first layer reads, [B, T, m] or symbols [B, T], and the lengths; all arguments are checked."""
         if self.bidirectional and (s0 is not None or return_state):
             what = "s0" if s0 is not None else "return_state"
@@ -386,6 +401,10 @@ class SequenceModel(nn.Module):
         lengths = check_lengths(lengths, B, T)
         if s0 is not None:
             self._check_state(s0, B)
+        if starts is not None:
+            if self.task in OF_ROWS:
+                raise ValueError(f"starts: expected None for task {self.task!r}, whose rows are one piece each")
+            check_starts(starts, (B, T), batch_first=True)
         if readable(x):
             if encoder is not None:
                 encoder.check(x, lengths)
@@ -415,14 +434,10 @@ class SequenceModel(nn.Module):
         for (name, part), size in zip(named("s0", s0).items(), sizes, strict=True):
             check_shape(name, part, ("layers", "B", "d"), (self.layers, B, size))
 
-    def _run(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
-        """What `forward` returns, and the final states."""
-        states, final = self._states(x, lengths, s0)
-        return self.readout(states), final
-
-    def _states(self, x: Tensor, lengths: Tensor | None, s0: State | None) -> tuple[Tensor, Any]:
+    def _states(self, x: Tensor, lengths: Tensor | None, s0: State | None, starts: Tensor | None) -> tuple[Tensor, Any]:
         """What the readout reads, and the final states."""
-        states, final = self.rnn(x, s0, lengths)
+        pieces = {} if starts is None else {"starts": starts}
+        states, final = self.rnn(x, s0, lengths, **pieces)
         if self.task in OF_ROWS:
             if isinstance(self.rnn, CellLayers):
                 last = self.rnn.last_outputs(states, lengths)
