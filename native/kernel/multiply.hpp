@@ -165,12 +165,14 @@ THROUGHTIME_INLINE void multiply(Index M, Index N, Index K, const S* a, Index ld
 }
 
 /// C [M, N] = init + Aᵀ B over K rows of A [K, M] and B [K, N]; `init` as in multiply. Where B is small enough to stay in the
-/// L1 cache, C is walked row by row, as it lies in memory; else column by column, so that each panel of B is fetched once.
+/// L1 cache, C is walked row by row, as it lies in memory; else column by column, so that each panel of B is fetched once for as
+/// many columns of A as stay in the L2 cache.
 template <class S>
 THROUGHTIME_INLINE void accumulate(Index M, Index N, Index K, const S* a, Index lda, Panels<S> b, const S* init, Index ldi,
                                    S* c, Index ldc) {
-    constexpr Index small = 16384 / sizeof(S);
-    const Index strip = K * N <= small ? tile_rows : M;
+    constexpr Index small = 16384 / sizeof(S), near = 262144 / sizeof(S);
+    const Index most = K * N <= small ? tile_rows : larger(tile_rows, near / larger(K, 1));
+    const Index strips = (M + most - 1) / most, strip = round_up((M + strips - 1) / larger(strips, 1), tile_rows);
     for (Index i = 0; i < M; i += strip)
         product<S, Left::columns>(smaller(strip, M - i), padded<S>(N),
                                   {{{K, a + i, lda, b}}, init + i * ldi, ldi, c + i * ldc, ldc});

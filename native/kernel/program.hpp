@@ -246,22 +246,71 @@ struct ProgramSums {
     }
 };
 
-/// Brings one sum of all tasks, added in their order, to the caller.
+/// Brings one sum of all tasks, added in their order, to the caller; large ones are shared among threads.
 template <class S>
-void deliver(const Code& code, const Delivery& to, S* const* sums, Index tasks, S* target) {
-    const Index count = code.sums.count, stride = row_stride<S>(code.sums[to.sum].width);
-    for (Index q = to.runs.first; q < to.runs.last; ++q) {
-        const Run& run = code.runs[q];
-        for (Index i = 0; i < to.rows; ++i)
-            for (Index j = 0; j < run.width; ++j) {
-                S value = 0;
-                for (Index task = 0; task < tasks; ++task) value += sums[task * count + to.sum][i * stride + run.to + j];
-                const Index down = to.row + (to.transposed ? run.from + j : i), across = to.column + (to.transposed ? i : run.from + j);
-                S& place = target[down * to.stride + across];
-                place = to.add ? place + value : value;
+class Deliverer {
+  public:
+    Deliverer(const Code& code, const Delivery& to, S* const* sums, Index tasks, S* target)
+        : code_(code), to_(to), sums_(sums), tasks_(tasks), target_(target), stride_(row_stride<S>(code.sums[to.sum].width)) {}
+
+    void deliver(int threads) const {
+        constexpr Index large = 32768;  // numbers, from which on it pays to share them
+        for (Index q = to_.runs.first; q < to_.runs.last; ++q) {
+            const Run& run = code_.runs[q];
+            const Index lines = to_.transposed ? (run.width + lanes<S> - 1) / lanes<S> : to_.rows;
+            const Index pieces = smaller(smaller(lines, threads), 1 + to_.rows * run.width / large);
+            parallel_for(threads, pieces, [&](Index piece) {
+                const Index first = lines * piece / pieces, last = lines * (piece + 1) / pieces;
+                if (to_.transposed) squares(run, first * lanes<S>, smaller(last * lanes<S>, run.width));
+                else rows(run, first, last);
+            });
+        }
+    }
+
+  private:
+    /// Row i of the sum of all tasks, from column j on.
+    Vector<S> total(Index i, Index j) const {
+        Vector<S> value{};
+        for (Index task = 0; task < tasks_; ++task) value += load(sums_[task * code_.sums.count + to_.sum] + i * stride_ + j);
+        return value;
+    }
+
+    void write(S* to, Vector<S> value, Index width) const {
+        S row[lanes<S>] = {};
+        if (width == lanes<S>) return store(to, to_.add ? load<S>(to) + value : value);
+        if (to_.add) copy_row<S>(row, to, width);
+        store(row, load<S>(row) + value);
+        copy_row<S>(to, row, width);
+    }
+
+    void rows(const Run& run, Index first, Index last) const {
+        for (Index i = first; i < last; ++i) {
+            S* const to = target_ + (to_.row + i) * to_.stride + to_.column + run.from;
+            for (Index j = 0; j < run.width; j += lanes<S>)
+                write(to + j, total(i, run.to + j), smaller(lanes<S>, run.width - j));
+        }
+    }
+
+    /// The sum's columns first .. last - 1 of a run, which are rows of the caller's.
+    void squares(const Run& run, Index first, Index last) const {
+        for (Index j = first; j < last; j += lanes<S>)
+            for (Index i = 0; i < to_.rows; i += lanes<S>) {
+                const Index down = smaller(lanes<S>, last - j), across = smaller(lanes<S>, to_.rows - i);
+                Vector<S> square[lanes<S>] = {};
+                for (Index k = 0; k < across; ++k) square[k] = total(i + k, run.to + j);
+                transpose<S>(square);
+                S* const to = target_ + (to_.row + run.from + j) * to_.stride + to_.column + i;
+                for (Index k = 0; k < down; ++k) write(to + k * to_.stride, square[k], across);
             }
     }
-}
+
+    const Code& code_;
+    const Delivery& to_;
+    S* const* sums_;
+    Index tasks_;
+    S* target_;
+    Index stride_;
+};
 
 template <class S>
 void program_forward(const ProgramCall<S>& call) {
@@ -295,7 +344,8 @@ void program_backward(const ProgramCall<S>& call) {
             runner.walk_back(*block, sums.parts.sums + q * code.sums.count, sums.parts.restart + q * code.parts.count, rows.parts.rows,
                              block == task.begin);
     });
-    for (const Delivery& to : code.deliveries) deliver(code, to, sums.parts.sums, plan.count, call.gradients[to.target]);
+    for (const Delivery& to : code.deliveries)
+        Deliverer<S>(code, to, sums.parts.sums, plan.count, call.gradients[to.target]).deliver(plan.threads);
     for (Index i = 0; i < plan.count * code.parts.count; ++i)
         if (S* const to = call.leaving_restart[i % code.parts.count])
             for (Index j = 0; sums.parts.restart[i] && j < code.parts[i % code.parts.count].width; ++j) to[j] += sums.parts.restart[i][j];
