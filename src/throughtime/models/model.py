@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from throughtime.core import loss as losses
 from throughtime.core.contraction import Gradients
 from throughtime.core.dispatch import readable
 from throughtime.core.notation import (
@@ -24,18 +25,23 @@ from throughtime.core.notation import (
     check_choice,
     check_finite,
     check_inputs,
+    check_label_range,
     check_labels,
     check_lengths,
     check_sample_weight,
     check_shape,
     check_size,
+    check_starts,
     check_symbol_range,
     is_symbols,
 )
+from throughtime.core.pieces import Pieces, pieces_of
 from throughtime.core.weights import settled, weights
 from throughtime.models.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.nn import RNN
 from throughtime.operators import ops, step
+from throughtime.operators.program_ops import run_program
+from throughtime.programs.elman import elman
 
 INITIAL_STATES = ("zero", "learned")
 INITIALIZATIONS = ("uniform", "orthogonal")
@@ -115,7 +121,13 @@ class ElmanNetwork(nn.Module):
             nn.init.zeros_(self.s0)
 
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, return_state: bool = False
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        s0: Tensor | None = None,
+        *,
+        starts: Tensor | None = None,
+        return_state: bool = False,
     ) -> Any:
         """The logits z [B, T, k] of sequences x.
 
@@ -123,20 +135,36 @@ class ElmanNetwork(nn.Module):
             x: [B, T, n] float, or integer symbols [B, T].
             lengths: [B], each in 1..T; later steps are padding, which is never read and whose logits are V·0 + c.
             s0: initial states [B, d]; the network's own where None.
-            return_state: also return the final states [B, d].
+            starts: bool [B, T], the first steps of pieces that lie one after another in a row, such as episodes: results and
+                gradients are those of the pieces alone, each from the network's own initial state. s0 belongs to a row's first
+                piece, or to none where the very first step is marked; marks in the padding mean nothing.
+            return_state: also return the final states [B, d], of each row's last piece.
         """
-        states, final = self._run(x, lengths, s0)
+        states, final = self._run(x, lengths, s0, starts)
         z = F.linear(states, self.V, self.c)
-        return (z, final.squeeze(0)) if return_state else z
+        return (z, final) if return_state else z
 
-    def states(self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None) -> Tensor:
+    def states(
+        self, x: Tensor, lengths: Tensor | None = None, s0: Tensor | None = None, *, starts: Tensor | None = None
+    ) -> Tensor:
         """The states s_1..s_T [B, T, d] of sequences x; zero in padding. Args: as in `forward`."""
-        return self._run(x, lengths, s0)[0]
+        return self._run(x, lengths, s0, starts)[0]
 
-    def _run(self, x: Tensor, lengths: Tensor | None, s0: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _run(
+        self, x: Tensor, lengths: Tensor | None, s0: Tensor | None, starts: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         U, W, b, own_s0 = (getattr(self, name) for name in ("U", "W", "b", "s0"))
         x, lengths, s0 = self._checked(x, lengths, s0, own_s0, W.dtype)
-        return ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, batch_first=True)
+        if starts is None:
+            states, final = ops.recurrence(x, U, W, b, s0, lengths, self.nonlinearity, batch_first=True)
+            return states, final.squeeze(0)
+        check_starts(starts, x.shape[:2], batch_first=True)
+        program = elman(self.n, self.d, True, self.nonlinearity)
+        weights, steps = (U, W, b, torch.zeros_like(b)), x.transpose(0, 1).contiguous()
+        (states,), (final,) = run_program(
+            program, weights, (steps,), (s0,), lengths=lengths, starts=starts.T, restart=(own_s0,)
+        )
+        return states.transpose(0, 1), final
 
     def loss(
         self,
@@ -147,12 +175,13 @@ class ElmanNetwork(nn.Module):
         *,
         sample_weight: Tensor | None = None,
         s0: Tensor | None = None,
+        starts: Tensor | None = None,
         return_state: bool = False,
     ) -> Any:
         """The cross-entropy loss, a differentiable scalar in nats.
 
         Args:
-            x, lengths, s0: as in `forward`.
+            x, lengths, s0, starts: as in `forward`.
             y: labels [B, T] in 0..k−1; a step labelled −100 has no loss.
             reduction: "sequence": summed over the steps of an instance, averaged over the B instances; "token": averaged over
                 the steps that count.
@@ -164,8 +193,25 @@ class ElmanNetwork(nn.Module):
         weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, x.shape[0], x.shape[1], self.W.dtype, x.device).T
+        if starts is not None:
+            value, final = self._loss_of_pieces(arguments, starts, s0, weights)
+            return (value, final.detach()) if return_state else value
         value, final = step.elman_loss(*arguments, weights=weights, carry=return_state)
         return (value, final) if return_state else value
+
+    def _loss_of_pieces(
+        self, arguments: tuple, starts: Tensor, s0: Tensor | None, weights: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and the final states [B, d] where rows are of several pieces: each is a row of the learning step."""
+        x, y, *_, lengths, _, reduction = arguments
+        if weights is not None:  # those of a whole row are no sum over its pieces
+            z, final = self(x.transpose(0, 1), lengths, s0, starts=starts, return_state=True)
+            check_label_range(y.T, self.k, lengths)
+            return losses.cross_entropy(z.transpose(0, 1), y, lengths, reduction, weights), final
+        pieces, own = _apart(arguments, starts, s0 is not None, self.s0)
+        value, final = step.elman_loss(*own, carry=True)
+        assert final is not None
+        return value * _share(pieces, y, reduction), final[pieces.closes]
 
     def initial_state(self, B: int) -> Tensor:
         """The state [B, d] that `B` sequences start from: zero, or the learned `s0`."""
@@ -250,6 +296,35 @@ def parameter_table(parameters: Mapping[str, tuple[Sequence[str], Sequence[int]]
     return "\n".join(line.rstrip() for line in lines)
 
 
+def _apart(arguments: tuple, starts: Tensor, given: bool, own_s0: Tensor | None) -> tuple[Pieces, tuple]:
+    """The pieces, and the arguments of the learning step with a row for each of them.
+
+    Args:
+        arguments: of rows, as `ElmanNetwork._step_arguments` has them.
+        given: whether the initial states were given with the call.
+        own_s0: the network's own, [d]; zero where None.
+    """
+    x, y, U, W, b, V, c, s0, lengths, nonlinearity, reduction = arguments
+    check_starts(starts, y.shape[::-1], batch_first=True)
+    pieces = pieces_of(starts, lengths)
+    row, at, _ = pieces.steps(len(y))
+    if given:
+        s0 = s0[pieces.row].where(_takes(pieces).to(W.device), W.new_zeros(()) if own_s0 is None else own_s0)
+    elif own_s0 is not None:
+        s0 = own_s0.expand(len(pieces.row), -1)
+    return pieces, (x[at.T, row.T], y[at.T, row.T], U, W, b, V, c, s0, pieces.length, nonlinearity, reduction)
+
+
+def _takes(pieces: Pieces) -> Tensor:
+    """Which pieces begin with the state that the call gives for their row: bool [P, 1]."""
+    return (pieces.opens & ~pieces.marked).unsqueeze(1)
+
+
+def _share(pieces: Pieces, y: Tensor, reduction: str) -> float:
+    """What the loss of the pieces as rows is multiplied by to be that of the rows y [T, B]."""
+    return len(pieces.row) / y.shape[1] if reduction == "sequence" else 1.0
+
+
 @torch.no_grad()
 def bptt(
     net: ElmanNetwork,
@@ -259,6 +334,7 @@ def bptt(
     reduction: str = "sequence",
     *,
     s0: Tensor | None = None,
+    starts: Tensor | None = None,
 ) -> tuple[Tensor, Gradients]:
     """The loss and its gradients by the formulas of backpropagation through time, without autograd.
 
@@ -266,12 +342,30 @@ def bptt(
 
     Returns:
         The loss (scalar) and `Gradients` with .U, .W, .b, .V, .c, .s0 [B, d], and .x [B, T, n] (None for symbols). The gradient
-        of a learned initial state is the sum of .s0 over the instances. Where a weight is computed from others, the gradient is
-        that of the weight.
+        of a learned initial state is the sum of .s0 over the instances, each of which adds up its pieces; of states that were
+        given, .s0 is that of the pieces they belong to, and what other pieces add to a learned one is not told. Where a
+        weight is computed from others, the gradient is that of the weight.
 
     Source: Werbos (1990), "Backpropagation through time: what it does and how to do it".
     """
-    arguments = settled(net)._step_arguments(x, y, lengths, s0, reduction)
-    loss, _, grads = step.elman_gradients(*arguments, needs=(not is_symbols(x), True))
+    net = settled(net)
+    arguments = net._step_arguments(x, y, lengths, s0, reduction)
+    needs = not is_symbols(x), True
+    if starts is None:
+        loss, _, grads = step.elman_gradients(*arguments, needs=needs)
+        assert grads is not None
+        return loss, grads._replace(x=None if grads.x is None else grads.x.transpose(0, 1))
+    pieces, own = _apart(arguments, starts, s0 is not None, net.s0)
+    loss, _, grads = step.elman_gradients(*own, needs=needs)
     assert grads is not None
-    return loss, grads._replace(x=None if grads.x is None else grads.x.transpose(0, 1))
+    share = _share(pieces, arguments[1], reduction)
+    grads = Gradients(*(None if g is None else g * share for g in grads))  # type: ignore[arg-type]
+    dx, ds0 = grads.x, grads.s0
+    assert ds0 is not None
+    if dx is not None:
+        row, at, real = pieces.steps(x.shape[1])
+        dx = torch.zeros_like(x).index_put((row.expand_as(real)[real], at[real]), dx.transpose(0, 1)[real])
+    if s0 is not None:
+        ds0 = ds0.where(_takes(pieces).to(ds0.device), 0.0)
+    ds0 = ds0.new_zeros(len(x), net.d).index_add(0, pieces.row.to(ds0.device), ds0)
+    return loss * share, grads._replace(x=dx, s0=ds0)

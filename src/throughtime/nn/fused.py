@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.core.dispatch import AT_ONCE, TRACED, derivatives, tracing, untransformed, way
 from throughtime.core.notation import is_symbols
+from throughtime.core.pieces import pieces_of
 from throughtime.operators import ops
 
 DEVICES = ("cuda", "mps", "xpu")
@@ -156,25 +157,15 @@ def _ragged(
 
 
 def _in_pieces(layer: Any, weights: list[Tensor], over: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Every piece as a row of its own: of which row it is, where it begins, and how long it is."""
+    """Every piece as a row of its own."""
     x, state, lengths, starts, _, batch_first = over
-    marked = (starts if batch_first else starts.T).cpu()
-    B, T = marked.shape
-    ends = torch.full((B,), T) if lengths is None else lengths
-    begins = (marked | (torch.arange(T) == 0)) & (torch.arange(T) < ends.unsqueeze(1))
-    row, first = begins.nonzero(as_tuple=True)  # row by row, in time
-    one = torch.ones(1, dtype=torch.bool)
-    opens = torch.cat([one, row.diff() != 0])  # a row's first piece, and its last
-    closes = torch.cat([opens[1:], one])
-    length = torch.where(closes, ends[row], first.roll(-1)) - first
+    pieces = pieces_of(starts if batch_first else starts.T, lengths)
+    row, _, length, opens, closes, marked = pieces
+    B, T = x.shape[:2] if batch_first else x.shape[1::-1]
     # Forwards, the given state belongs to a row's first piece, unless its first step is marked; from the end, to its last.
-    own = torch.stack([opens & ~marked[row, first], closes][: layer._directions]).repeat(layer.num_layers, 1)
+    own = torch.stack([opens & ~marked, closes][: layer._directions]).repeat(layer.num_layers, 1)
     last = torch.stack([closes, opens][: layer._directions]).nonzero()[:, 1].view(-1, B).repeat(layer.num_layers, 1)
-    step = torch.arange(int(length.max()))
-    real = step < length.unsqueeze(1)
-    row, at, own, last, real = (
-        t.to(x.device) for t in (row.unsqueeze(1), (first.unsqueeze(1) + step).clamp_max(T - 1), own, last, real)
-    )
+    row, at, real, own, last = (t.to(x.device) for t in (*pieces.steps(T), own, last))
     place = (row, at) if batch_first else (at, row)
     initial = [part.index_select(1, row.squeeze(1)).where(own.unsqueeze(-1), 0.0) for part in state]
     found, final = _ragged(layer, weights, x[place], initial, length, True)
