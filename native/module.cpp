@@ -187,7 +187,7 @@ std::optional<double> py_readout(const Tensor& states, const Tensor& V, const Te
         call.V = views.whole<const S>(V, {k, d}), call.c = views.whole<const S>(c, {k});
         call.labels = views.whole<const std::int64_t>(target, {N});
         call.weights = views.whole<const S>(weights, {k});
-        call.ignored = ignored, call.smoothing = smoothing, call.mean = mean, call.threads = threads;
+        call.ignored = ignored, call.smoothing = smoothing, call.divisor = mean ? 0 : 1, call.threads = threads;
         call.row_scales = views.whole<const S>(row_scales, {N});
         call.losses = views.whole<S>(losses, {N});
         call.dstates = views.rows<S>(dstates, N, d);

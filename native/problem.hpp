@@ -116,8 +116,8 @@ struct ReadoutCall {
     const S* weights;            // [k] of the classes, or null for 1
     std::int64_t ignored;
     double smoothing;
-    bool mean;                   // divide the loss by the weights of the labels that count, all together
-    const S* row_scales;         // [N] what the gradient of each row's loss is multiplied by; or null, as `mean` says
+    double divisor;              // of the loss; 0: the weights of the labels that count, all together
+    const S* row_scales;         // [N] what the gradient of each row's loss is multiplied by; or null, as `divisor` says
     S* losses;                   // out [N]
     Rows<S> dstates;             // out [N, d]
     S* dV;                       // out [k, d]

@@ -178,9 +178,8 @@ void readout(const ReadoutCall<S>& call) {
     const int threads = static_cast<int>(smaller(call.threads, 1 + call.N / rows_of_thread));
     const Workspace<PackedReadout<S>> packed(call);
     const double all_weights = packed.parts.pack(call);
-    double total = 1;
-    if (call.mean) {
-        total = 0;
+    double total = call.divisor;
+    if (total == 0) {
         for (Index i = 0; i < call.N; ++i)
             if (call.labels[i] != call.ignored) total += static_cast<double>(packed.parts.class_weights[call.labels[i]]);
     }

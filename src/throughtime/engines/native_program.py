@@ -18,6 +18,7 @@ mates, padding and the number of threads; gradients are summed over chunks, then
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,78 @@ def forward(recurrence: Recurrence, batch: Batch, keep: bool) -> Walk:
 
 def backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: Upstream, needs: Needs) -> Gradients:
     """The gradients of what a forward call with `keep` returned."""
+    code, like, made = _begin_backward(recurrence, batch, needs)
+    results = (*walk.outputs, *walk.kept)
+    _run(code, like, recurrence, batch, upstream, results, *made)
+    to_inputs, initial, restart, found = made
+    return Gradients(to_inputs, found, initial, restart[: len(needs.restart)])
+
+
+class StepResult(NamedTuple):
+    """The loss (scalar, summed in double), the last states [1, B, width] by part (none unless asked for), and where they were
+    wanted the gradients, those of V and c as well."""
+
+    loss: Tensor
+    final: tuple[Tensor, ...]
+    gradients: Gradients | None
+    V: Tensor | None
+    c: Tensor | None
+
+
+def learning_step(
+    recurrence: Recurrence,
+    batch: Batch,
+    V: Tensor,
+    c: Tensor | None,
+    y: Tensor,
+    per_token: bool,
+    carry: bool,
+    needs: Needs | None,
+    of_readout: tuple[bool, bool] = (False, False),
+) -> StepResult:
+    """Forward, cross-entropy of softmax(V h + c) for the program's only output h, and the way back, in one call: what passes
+    between them is memory kept for the next call. V [k, width]; c [k] or None; y [T, B] int64, −100 ignored. The loss is
+    divided by B, or with `per_token` by the steps that count. `needs`: which gradients; None for none. Not for rows that are
+    walked from their ends, nor pieces that start from anything but zero."""
+    program, _ = recurrence
+    like = _like(recurrence, batch)
+    T, B = batch.inputs[0].shape[:2]
+    learn = needs is not None
+    wanted = needs or Needs(*((False,) * n for n in (len(batch.inputs), len(recurrence.weights), len(batch.initial))))
+    code, like, (to_inputs, initial, _, found) = _begin_backward(recurrence, batch, wanted)
+    dV = V.new_empty(*V.shape) if of_readout[0] else None
+    dc = c.new_empty(*c.shape) if of_readout[1] and c is not None else None
+    final = tuple(like.new_empty(1, B, v.width) for v in program.state) if carry else ()
+    there = forward_code(program, _unit(like), batch.inputs[0].dim() == 2, learn)
+    matrices = len(program.matrices)
+    threads = native.num_threads or torch.get_num_threads()
+
+    def call() -> float | None:
+        return native._native.program_step(
+            there, code, like.dtype is torch.float64, learn, T, B, threads, batch.lengths, batch.starts,
+            recurrence.weights[:matrices], recurrence.weights[matrices:], batch.inputs, batch.initial,
+            final or (None,) * len(program.state), V, c, y, per_token, to_inputs, initial, found, dV, dc,
+        )  # fmt: skip
+
+    loss = call()
+    if loss is None:
+        recurrence, batch = _readable(recurrence, batch, like.dtype)
+        k, width = V.shape[0], program.outputs[0].width
+        [V, c] = _fitting([("V", (k, width)), ("c", (k,))], [V, c], like.dtype, native._whole)
+        [y] = _fitting([("y", (T, B))], [y.long()], torch.int64, native._whole)
+        loss = call()
+        if loss is None:
+            raise RuntimeError("the kernel refused tensors that fit")  # its outputs would be what lay there before
+    gradients = Gradients(to_inputs, found, initial, ()) if learn else None
+    value = torch.scalar_tensor(loss, dtype=torch.float64).to(like.dtype)  # may be inf
+    return StepResult(value, final, gradients, dV, dc)
+
+
+def _begin_backward(
+    recurrence: Recurrence, batch: Batch, needs: Needs
+) -> tuple[Any, Tensor, tuple[Any, Any, Any, Any]]:
+    """The tables of the way back, a tensor of its dtype, and what it writes: the gradients of inputs, initial states, states
+    from which pieces start, and weights."""
     program, _ = recurrence
     like = _like(recurrence, batch)
     B = batch.inputs[0].shape[1]
@@ -64,9 +137,7 @@ def backward(recurrence: Recurrence, batch: Batch, walk: Walk, upstream: Upstrea
     needs_restart = needs.restart or (False,) * len(initial)
     restart = tuple(like.new_zeros(v.width) if n else None for v, n in zip(program.state, needs_restart, strict=True))
     code = backward_code(program, _unit(like), batch.inputs[0].dim() == 2, tuple(needs.inputs), tuple(needs.weights))
-    results = (*walk.outputs, *walk.kept)
-    _run(code, like, recurrence, batch, upstream, results, to_inputs, initial, restart, found)
-    return Gradients(to_inputs, found, initial, restart[: len(needs.restart)])
+    return code, like, (to_inputs, initial, restart, found)
 
 
 def _like(recurrence: Recurrence, batch: Batch) -> Tensor:
@@ -107,20 +178,10 @@ def _run(code, like, recurrence, batch, upstream, results, made, leaving, leavin
 
     if call():
         return
-    dtype, whole, rows = like.dtype, native._whole, native._rows
-    weights = _fitting(_shapes(program), weights, dtype, whole)
-    own = [(v.name, (T, B, v.width)) for v in program.inputs]
-    symbols = inputs[0].dim() == 2
-    if symbols:
-        first = _fitting([(own[0][0], (T, B))], [inputs[0].long()], torch.int64, whole)
-    else:
-        first = _fitting(own[:1], inputs[:1], dtype, rows)
-    inputs = (*first, *_fitting(own[1:], inputs[1:], dtype, rows))
-    state = [(v.name, (B, v.width)) for v in program.state]
-    initial = _fitting(state, initial, dtype, rows)
-    restart = _fitting([(v.name, (v.width,)) for v in program.state], restart, dtype, whole)
-    [lengths] = _fitting([("lengths", (B,))], [lengths], torch.int64, whole)
-    [starts] = _fitting([("starts", (T, B))], [starts], torch.bool, rows)
+    dtype, rows = like.dtype, native._rows
+    (_, weights), batch = _readable(recurrence, batch, dtype)
+    inputs, initial, lengths, starts, restart, _ = batch
+    restart = restart or (None,) * len(program.state)
     results = _fitting(
         [(w.vector, (T, B, w.width)) for w in (*program.outputs, *program.kept)][: len(results)], results, dtype, rows
     )
@@ -133,7 +194,28 @@ def _run(code, like, recurrence, batch, upstream, results, made, leaving, leavin
         raise RuntimeError("the kernel refused tensors that fit")  # its outputs would be what lay there before
 
 
-def _fitting(expected, tensors, dtype, readable):
+def _readable(recurrence: Recurrence, batch: Batch, dtype: torch.dtype) -> tuple[Recurrence, Batch]:
+    """What goes in, in memory that the kernel reads, each tensor checked."""
+    program, weights = recurrence
+    inputs, initial, lengths, starts, restart, reverse = batch
+    T, B = inputs[0].shape[:2]
+    whole, rows = native._whole, native._rows
+    weights = _fitting(_shapes(program), weights, dtype, whole)
+    own = [(v.name, (T, B, v.width)) for v in program.inputs]
+    if inputs[0].dim() == 2:  # symbols
+        first = _fitting([(own[0][0], (T, B))], [inputs[0].long()], torch.int64, whole)
+    else:
+        first = _fitting(own[:1], inputs[:1], dtype, rows)
+    inputs = (*first, *_fitting(own[1:], inputs[1:], dtype, rows))
+    initial = _fitting([(v.name, (B, v.width)) for v in program.state], initial, dtype, rows)
+    if restart:
+        restart = _fitting([(v.name, (v.width,)) for v in program.state], restart, dtype, whole)
+    [lengths] = _fitting([("lengths", (B,))], [lengths], torch.int64, whole)
+    [starts] = _fitting([("starts", (T, B))], [starts], torch.bool, rows)
+    return Recurrence(program, weights), Batch(inputs, initial, lengths, starts, restart, reverse)
+
+
+def _fitting(expected, tensors, dtype, readable) -> Any:
     """Tensors in memory that the kernel reads, each checked; None stays None."""
     found = tuple(None if t is None else readable(t) for t in tensors)
     for (name, shape), t in zip(expected, found, strict=True):

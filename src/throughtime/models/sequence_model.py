@@ -51,9 +51,11 @@ from throughtime.models.states import State, each, named, parts
 from throughtime.models.stream import Stream
 from throughtime.models.torch_network import TorchNetwork, like, torch_rnn
 from throughtime.models.word_encoder import WordEncoder
-from throughtime.nn import LAYERS, LSTM, RNN
+from throughtime.nn import GRU, LAYERS, LSTM, RNN
 from throughtime.nn.functional import linear_cross_entropy
 from throughtime.operators import ops, step
+from throughtime.operators.program_step import program_loss
+from throughtime.programs.calls import Batch, Recurrence
 
 TASKS = ("tag", "classify", "lm", "forecast", "regress")
 OF_ROWS = ("classify", "regress")
@@ -279,8 +281,11 @@ class SequenceModel(nn.Module):
         weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, y.shape[0], y.shape[1], dtype_of(self.rnn), x.device).T
-        if weights is None and starts is None and self._is_elman():
+        if weights is None and starts is None and self._is_at_once(RNN):
             value, final = self._elman_loss(x, y, lengths, reduction, s0, return_state)
+            return (value, final) if return_state else value
+        if weights is None and self._is_at_once(LSTM, GRU) and self._reads_plainly():
+            value, final = self._program_loss(x, y, lengths, reduction, s0, starts, return_state)
             return (value, final) if return_state else value
         if self.task not in OF_VALUES and readable(y):
             check_label_range(y, self.k, lengths)
@@ -459,20 +464,21 @@ class SequenceModel(nn.Module):
             and ops.engine_for(readout.weight) is ops.native
         )
 
-    def _is_elman(self) -> bool:
-        """Whether `rnn` and `readout` together are an Elman network, and nobody else has to see what passes between them."""
+    def _is_at_once(self, *kinds: type[nn.Module]) -> bool:
+        """Whether `rnn`, of one of these kinds, and `readout` are one call of the engine: nobody else has to see what passes
+        between them."""
         rnn, readout = self.rnn, self.readout
         return (
             self.task in ("tag", "lm")
             and not (self.readout_dropout and self.training)
-            and type(rnn) is RNN  # a parametrized one is of another type
+            and type(rnn) in kinds  # a parametrized one is of another type
             and type(readout) is nn.Linear
             and rnn.num_layers == 1
             and rnn.batch_first
             and rnn.bias
             and not rnn.bidirectional
             and readout._parameters.get("bias") is not None
-            and (RNN.forward, nn.Linear.forward) == _FORWARD
+            and (type(rnn).forward, nn.Linear.forward) == _FORWARD
             and not _watched(rnn)
             and not _watched(readout)
             and not _has_any_global_hook()
@@ -492,6 +498,32 @@ class SequenceModel(nn.Module):
             x.transpose(0, 1), y.T, U, W, b_ih + b_hh, V, c, s0, lengths, rnn.nonlinearity, reduction, return_state
         )
         return value, None if final is None else final.unsqueeze(0)
+
+    def _program_loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        lengths: Tensor | None,
+        reduction: str,
+        s0: Any,
+        starts: Tensor | None,
+        return_state: bool,
+    ) -> tuple[Tensor, Any]:
+        """The same of a gated layer."""
+        rnn: Any = self.rnn
+        program, weights = rnn.recurrences()[0]
+        initial = (None,) * len(rnn.state_parts) if s0 is None else tuple(part[0] for part in parts(s0))
+        marks = None if starts is None else starts.T
+        value, final = program_loss(
+            Recurrence(program, weights),
+            Batch((x.transpose(0, 1),), initial, lengths, marks),
+            self.readout.weight,
+            self.readout.bias,
+            y.T,
+            reduction,
+            return_state,
+        )
+        return value, rnn._whole(final) if return_state else None
 
 
 _FORWARD = RNN.forward, nn.Linear.forward
